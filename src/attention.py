@@ -1,0 +1,130 @@
+"""
+Causal self-attention in the variants that the assignment compares:
+
+- CausalSelfAttention, the usual one: a position attends by the products of its query with the keys before it
+  (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.2);
+- SynthesizerAttention, part (g): a position's weights are computed from that position alone, without a look at the
+  others (the dense synthesizer of Tay et al. 2020, https://arxiv.org/abs/2005.00743, section 3.1).
+
+A further variant is a class like these and its line in VARIANTS; command line, configuration and model follow from that.
+An autograder may take this module alone: it imports nothing else of the project.
+
+Shapes: B batch, T positions, C = n_embd channels, nh heads, hs = C / nh channels of a head.
+"""
+import math
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+class CausalSelfAttention(nn.Module):
+    """Multi-head attention with a causal mask: softmax(Q Kᵀ / √hs) V for each head, then a projection."""
+
+    def __init__(self, config):
+        """config has n_embd, n_head, block_size, attn_pdrop and resid_pdrop; n_head must divide n_embd."""
+        super().__init__()
+        self.n_head, self.max_positions = config.n_head, config.block_size
+        head_size(config)
+        self.key = nn.Linear(config.n_embd, config.n_embd)
+        self.query = nn.Linear(config.n_embd, config.n_embd)
+        self.value = nn.Linear(config.n_embd, config.n_embd)
+        self.attn_drop = nn.Dropout(config.attn_pdrop)
+        self.resid_drop = nn.Dropout(config.resid_pdrop)
+        self.proj = nn.Linear(config.n_embd, config.n_embd)
+        self.register_buffer("mask", causal_mask(config.block_size))
+
+    def forward(self, x, layer_past=None):
+        """x (B, T, C) → (B, T, C), for every T up to block_size. layer_past is not used."""
+        checked_positions(x, self.max_positions)
+        q, k, v = (split_heads(layer(x), self.n_head) for layer in (self.query, self.key, self.value))  # (B, nh, T, hs)
+        scores = q @ k.transpose(-2, -1) * (1 / math.sqrt(k.size(-1)))                                  # (B, nh, T, T)
+        weights = self.attn_drop(F.softmax(hide_future(scores, self.mask), dim=-1))
+        return self.resid_drop(self.proj(merge_heads(weights @ v)))
+
+
+class SynthesizerAttention(nn.Module):
+    """
+    Attention without query-key products: softmax(ReLU(X A_i + b_1) B + b_2) (X V_i) for head i, then a projection.
+
+    `w1` holds all A_i and b_1, `w2` is B and `b2` is b_2; the heads share both. Column s of B scores position s.
+    """
+
+    def __init__(self, config):
+        """config has n_embd, n_head, block_size, attn_pdrop and resid_pdrop; n_head must divide n_embd."""
+        super().__init__()
+        self.n_head, self.max_positions = config.n_head, config.block_size - 1
+        self.w1 = nn.Linear(config.n_embd, config.n_embd)
+        self.w2 = nn.Parameter(torch.empty(head_size(config), config.block_size - 1).uniform_(-0.001, 0.001))
+        self.b2 = nn.Parameter(torch.zeros(config.block_size - 1))
+        self.value = nn.Linear(config.n_embd, config.n_embd)
+        self.attn_drop = nn.Dropout(config.attn_pdrop)
+        self.resid_drop = nn.Dropout(config.resid_pdrop)
+        self.proj = nn.Linear(config.n_embd, config.n_embd)
+        self.register_buffer("mask", causal_mask(config.block_size))
+
+    def forward(self, x, layer_past=None):
+        """x (B, T, C) → (B, T, C), for every T up to block_size - 1, the columns of w2. layer_past is not used."""
+        T = checked_positions(x, self.max_positions)
+        a, v = (split_heads(layer(x), self.n_head) for layer in (self.w1, self.value))                  # (B, nh, T, hs)
+        scores = F.relu(a) @ self.w2[:, :T] + self.b2[:T]                                               # (B, nh, T, T)
+        weights = self.attn_drop(F.softmax(hide_future(scores, self.mask), dim=-1))
+        return self.resid_drop(self.proj(merge_heads(weights @ v)))
+
+
+# Every variant by its name on the command line, which is also the name of its flag in GPTConfig.
+VARIANTS = {
+    "vanilla": CausalSelfAttention,
+    "synthesizer": SynthesizerAttention,
+}
+
+
+def variant_of(config):
+    """
+    The name in VARIANTS of the attention that a config asks for by a flag of that name, for example config.synthesizer
+    = True; "vanilla" without a flag. Raises ValueError for two flags, or for `additive`, which has no class here.
+    """
+    chosen = [name for name in ("additive", *VARIANTS) if getattr(config, name, False)]
+    if len(chosen) > 1:
+        raise ValueError(f"{' and '.join(chosen)} are both set; a model has one attention")
+    name = chosen[0] if chosen else "vanilla"
+    if name not in VARIANTS:
+        raise ValueError(f"there is no attention {name!r} here, only {', '.join(VARIANTS)}")
+    return name
+
+
+def checked_positions(x, most):
+    """T of x (B, T, C). Raises ValueError if that is more than the attention has a mask or scores for."""
+    if x.size(1) > most:
+        raise ValueError(f"{x.size(1)} positions, but this attention takes {most} at most")
+    return x.size(1)
+
+
+def head_size(config):
+    """hs, the channels of one head. Raises ValueError if the heads do not share the channels evenly."""
+    if config.n_embd % config.n_head != 0:
+        raise ValueError(f"n_embd is {config.n_embd}, which n_head = {config.n_head} does not divide")
+    return config.n_embd // config.n_head
+
+
+def causal_mask(block_size):
+    """(1, 1, block_size, block_size): 1 where row t may attend to column s ≤ t, else 0. A buffer of the state dict."""
+    return torch.tril(torch.ones(block_size, block_size)).view(1, 1, block_size, block_size)
+
+
+def hide_future(scores, mask):
+    """Scores (B, nh, T, T) with -inf where a position would look ahead."""
+    T = scores.size(-1)
+    return scores.masked_fill(mask[:, :, :T, :T] == 0, float("-inf"))
+
+
+def split_heads(x, n_head):
+    """(B, T, C) → (B, nh, T, hs)."""
+    B, T, C = x.size()
+    return x.view(B, T, n_head, C // n_head).transpose(1, 2)
+
+
+def merge_heads(x):
+    """(B, nh, T, hs) → (B, T, C)."""
+    B, nh, T, hs = x.size()
+    return x.transpose(1, 2).reshape(B, T, nh * hs)

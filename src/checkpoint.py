@@ -1,0 +1,106 @@
+"""
+Parameter files: `torch.save` of a model's state dict and nothing else, as the course writes them.
+
+They interchange with the course's code in both directions, also where they were saved under DataParallel, which puts
+`module.` before every name.
+"""
+import os
+import tempfile
+
+import torch
+
+from attention import VARIANTS
+from dataset import InputError
+
+PARALLEL_PREFIX = "module."
+
+
+def unwrap(model):
+    """The model itself, where DataParallel or DistributedDataParallel may hold it."""
+    return model.module if hasattr(model, "module") else model
+
+
+def save_params(model, path):
+    """
+    Writes the model's state dict to path: all of it or nothing. A reader never sees half a file, and an older file stays
+    until the new one is complete.
+
+    Raises InputError if the file cannot be written.
+    """
+    state = {name: tensor.detach().cpu() for name, tensor in unwrap(model).state_dict().items()}
+    write_atomically(path, lambda file: torch.save(state, file))
+
+
+def write_atomically(path, write):
+    """Calls write(file) on a temporary binary file beside path, flushes it to disk and renames it to path."""
+    path = os.path.abspath(path)
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), prefix=f".{os.path.basename(path)}.", delete=False) as file:
+            temporary = file.name
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~current_umask())  # temporary files are private; results are as other files are
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        raise InputError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
+    finally:
+        if temporary and os.path.exists(temporary):
+            os.remove(temporary)
+
+
+def current_umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def load_params(model, path):
+    """
+    Loads a parameter file into the model, strictly: all of it, or the model stays as it was.
+
+    Only tensors are read from the file (weights_only); nothing in it is executed. Raises InputError, in one line, for a
+    file that is no parameter file or belongs to a model of another variant, vocabulary or size.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except Exception:  # torch raises a different class for each way in which a file can be damaged
+        raise InputError(f"{path}: not a parameter file, or damaged (torch.load finds no tensors in it)") from None
+    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise InputError(f"{path}: not a parameter file: it holds something else than a model's tensors by name")
+    state = {name.removeprefix(PARALLEL_PREFIX): tensor for name, tensor in state.items()}
+    difference = describe_difference(state, unwrap(model).state_dict())
+    if difference:
+        raise InputError(f"{path}: does not fit this model: {difference}")
+    unwrap(model).load_state_dict(state)
+
+
+def describe_difference(found, expected):
+    """One line on how the state dict `found` departs from `expected` in names or sizes; empty if it does not."""
+    if attention_of(found) and attention_of(found) != attention_of(expected):
+        return f"it holds a {attention_of(found)} model, not a {attention_of(expected)} one"
+    missing = [name for name in expected if name not in found]
+    surplus = [name for name in found if name not in expected]
+    sizes = [f"{name} is {tuple(found[name].shape)} in the file and {tuple(expected[name].shape)} in the model"
+             for name in expected if name in found and found[name].shape != expected[name].shape]
+    parts = [("it lacks ", missing), ("it has ", surplus), ("", sizes)]
+    return "; ".join(start + names[0] + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
+                     for start, names in parts if names)
+
+
+def attention_of(state):
+    """The attention variant whose tensors a GPT's state dict holds, or None if it is none of them."""
+    first = "blocks.0.attn."
+    names = {name.removeprefix(first) for name in state if name.startswith(first)}
+    for variant, attention in VARIANTS.items():
+        if names == set(attention(TINY).state_dict()):
+            return variant
+    return None
+
+
+class TINY:
+    """The smallest attention's sizes, to ask a variant for the names of its tensors."""
+    n_embd, n_head, block_size, attn_pdrop, resid_pdrop = 1, 1, 2, 0.0, 0.0

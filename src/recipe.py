@@ -1,0 +1,62 @@
+"""
+What an experiment is run with: sizes of the model and of the three trainings. COURSE is the assignment's; QUICK is the
+small one of `run_all.sh --quick`.
+"""
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Training:
+    """
+    One training. Epochs; rows in a batch; the peak learning rate of AdamW; warm-up in target positions; and the number of
+    passes over the *pretraining* corpus (rows of block_size, PAD included) that take the cosine to its bottom.
+    """
+    max_epochs: int
+    batch_size: int
+    learning_rate: float
+    warmup_tokens: int
+    decay_epochs: int
+
+    def final_tokens(self, pretrain_dataset, block_size):
+        """The target positions after which the cosine is at its bottom. For the course's wiki.txt 200·2938·128 = 75,212,800."""
+        return self.decay_epochs * len(pretrain_dataset) * block_size
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Sizes of the model, its dropout probability, and the trainings: with, and without, pretrained parameters to start from."""
+    block_size: int
+    n_layer: int
+    n_head: int
+    n_embd: int
+    dropout: float
+    pretrain: Training
+    finetune: Training
+    finetune_without_pretraining: Training
+
+    def model_settings(self):
+        """The keywords of GPTConfig."""
+        return dict(n_layer=self.n_layer, n_head=self.n_head, n_embd=self.n_embd,
+                    embd_pdrop=self.dropout, resid_pdrop=self.dropout, attn_pdrop=self.dropout)
+
+
+# The handout's. 512·20 target positions of warm-up are less than one batch (128·127), so there is hardly any. In
+# pretraining 650 epochs go 3.2 times the way to the bottom of the cosine: the rate falls, rises and falls again. In
+# finetuning, counted by the same corpus, it hardly leaves the peak: 10 epochs of 2,000·127 positions are 3% of the way.
+COURSE = Recipe(
+    block_size=128, n_layer=4, n_head=8, n_embd=256, dropout=0.1,
+    pretrain=Training(max_epochs=650, batch_size=128, learning_rate=6e-3, warmup_tokens=512 * 20, decay_epochs=200),
+    finetune=Training(max_epochs=10, batch_size=256, learning_rate=6e-4, warmup_tokens=512 * 20, decay_epochs=200),
+    finetune_without_pretraining=Training(max_epochs=75, batch_size=256, learning_rate=6e-4, warmup_tokens=512 * 20,
+                                          decay_epochs=200),
+)
+
+QUICK = Recipe(
+    block_size=80, n_layer=2, n_head=4, n_embd=128, dropout=0.1,
+    pretrain=Training(max_epochs=400, batch_size=64, learning_rate=3e-3, warmup_tokens=512 * 20, decay_epochs=400),
+    finetune=Training(max_epochs=20, batch_size=64, learning_rate=6e-4, warmup_tokens=512 * 20, decay_epochs=20),
+    finetune_without_pretraining=Training(max_epochs=75, batch_size=64, learning_rate=6e-4, warmup_tokens=512 * 20,
+                                          decay_epochs=75),
+)
+
+RECIPES = {"course": COURSE, "quick": QUICK}

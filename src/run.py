@@ -1,0 +1,252 @@
+"""
+The assignment's command line: pretrain, finetune or evaluate a model (Stanford CS224N, assignment 5, parts d, f and g).
+
+    run.py pretrain VARIANT CORPUS --writing_params_path OUT
+    run.py finetune VARIANT CORPUS --finetune_corpus_path TSV --writing_params_path OUT [--reading_params_path PRETRAINED]
+    run.py evaluate VARIANT CORPUS --reading_params_path PARAMS --eval_corpus_path TSV --outputs_path PREDICTIONS
+
+The functions pretrain, finetune, train and evaluate do the same from Python; importing this module runs nothing.
+"""
+import argparse
+import os
+import sys
+
+import torch
+
+from attention import VARIANTS
+from checkpoint import load_params, save_params, write_atomically
+from dataset import MASK_CHAR, CharCorruptionDataset, InputError, NameDataset, describe, errors_name, parse_questions, read_text
+from model import GPT, GPTConfig
+from recipe import COURSE, RECIPES
+from trainer import Trainer, TrainerConfig
+from utils import evaluate_places, greedy_answers, set_seed
+
+ANSWER_LENGTH = 32  # characters of a prediction at the most
+
+# The paths that each function reads and writes, by the names of their flags.
+READS = {"pretrain": [], "finetune": ["reading_params_path", "finetune_corpus_path"],
+         "evaluate": ["reading_params_path", "eval_corpus_path"]}
+WRITES = {"pretrain": ["writing_params_path"], "finetune": ["writing_params_path"], "evaluate": ["outputs_path"]}
+OPTIONAL = {("finetune", "reading_params_path")}
+
+
+def pretrain(pretrain_dataset, block_size, model, pretrain_lr=None, writer=None, recipe=COURSE, **settings):
+    """
+    Part (f): the TrainerConfig and the Trainer that pretrain the model by span corruption. Call train() to run them.
+
+    pretrain_lr: the peak learning rate, the recipe's if None. writer: a TensorBoard SummaryWriter. settings: further
+    settings of TrainerConfig (seed, device, max_epochs …).
+    """
+    tconf = trainer_config(recipe.pretrain, pretrain_dataset, block_size, pretrain_lr, writer, settings)
+    return tconf, Trainer(model, pretrain_dataset, None, tconf)
+
+
+def finetune(reading_params_path, finetune_corpus_path, pretrain_dataset, block_size, model, finetune_lr=None, writer=None,
+             recipe=COURSE, **settings):
+    """
+    Parts (d) and (f): the TrainerConfig and the Trainer that teach the model to answer. Call train() to run them.
+
+    reading_params_path: pretrained parameters, loaded into the model, or None to go without. The other arguments are
+    pretrain()'s. Raises InputError for parameters or a corpus that cannot be used.
+    """
+    training = recipe.finetune_without_pretraining if reading_params_path is None else recipe.finetune
+    text = read_text(finetune_corpus_path)
+    note_blank_lines(finetune_corpus_path, text)
+    with errors_name(finetune_corpus_path):
+        dataset = NameDataset(pretrain_dataset, text)
+    if dataset.dropped:
+        print(f"{finetune_corpus_path}: {dataset.dropped} characters outside ASCII dropped, as in the course's code")
+    if reading_params_path is not None:
+        load_params(model, reading_params_path)
+    tconf = trainer_config(training, pretrain_dataset, block_size, finetune_lr, writer, settings)
+    return tconf, Trainer(model, dataset, None, tconf)
+
+
+def trainer_config(training, pretrain_dataset, block_size, learning_rate, writer, settings):
+    """The TrainerConfig of one of a recipe's trainings."""
+    return TrainerConfig(**{
+        "max_epochs": training.max_epochs, "batch_size": training.batch_size,
+        "learning_rate": training.learning_rate if learning_rate is None else learning_rate,
+        "lr_decay": True, "warmup_tokens": training.warmup_tokens,
+        "final_tokens": training.final_tokens(pretrain_dataset, block_size),
+        "num_workers": 4, "writer": writer, **settings})
+
+
+def train(model, writing_params_path, trainer):
+    """Runs a Trainer to its end and writes the model's parameters."""
+    trainer.train()
+    save_params(model, writing_params_path)
+
+
+def evaluate(model, pretrain_dataset, eval_corpus_path, outputs_path):
+    """
+    Asks the model each question of a TSV file, writes the predicted places, and prints how many are right.
+
+    The prompt is `question ⁇`; the prediction is what the model finds most probable, character by character, up to the
+    next ⁇, ANSWER_LENGTH characters or the end of the block. A character that the pretraining corpus lacks is left out of
+    the question, with a warning. Returns (total, correct) as evaluate_places does.
+    """
+    text = read_text(eval_corpus_path)
+    note_blank_lines(eval_corpus_path, text)
+    with errors_name(eval_corpus_path):
+        questions = parse_questions(text)
+        prompts = [encode_prompt(question, pretrain_dataset, model.max_positions, eval_corpus_path) for question in questions]
+    answers = greedy_answers(model, prompts, pretrain_dataset.stoi[MASK_CHAR], ANSWER_LENGTH)
+    # An untrained model may answer with line ends; they would shift the lines of the file.
+    places = [" ".join("".join(pretrain_dataset.itos[i] for i in ids).splitlines()) for ids in answers]
+    write_atomically(outputs_path, lambda file: file.write("".join(f"{place}\n" for place in places).encode("utf-8")))
+    total, correct = evaluate_places(eval_corpus_path, places)
+    if total > 0:
+        print(f"Correct: {correct} out of {total}: {correct / total * 100}%")
+    else:
+        print(f"Predictions written to {outputs_path}; no targets provided")
+    return total, correct
+
+
+def encode_prompt(question, pretrain_dataset, max_positions, path):
+    """`question ⁇` as ids; characters that the vocabulary lacks are left out, with a warning on standard error."""
+    unknown = sorted(set(question.text) - pretrain_dataset.stoi.keys())
+    if unknown:
+        print(f"warning: {path}: line {question.line}: {describe(unknown)} not in the pretraining corpus; left out of the "
+              "question", file=sys.stderr)
+    ids = [pretrain_dataset.stoi[char] for char in question.text + MASK_CHAR if char in pretrain_dataset.stoi]
+    if len(ids) > max_positions:
+        raise InputError(f"line {question.line}: the question takes {len(ids)} characters with its {MASK_CHAR}; the model has "
+                         f"room for {max_positions}")
+    return ids
+
+
+def read_corpus(path, block_size):
+    """The pretraining dataset of a corpus file, blank lines between documents left out (with a note)."""
+    text = read_text(path)
+    note_blank_lines(path, text)
+    documents = [line for line in text.split("\n") if line.strip()]
+    if not documents:
+        raise InputError(f"{path}: no document in it")
+    ending = "\n" if text.endswith("\n") else ""
+    with errors_name(path):
+        return CharCorruptionDataset("\n".join(documents) + ending, block_size)
+
+
+def note_blank_lines(path, text):
+    """Prints how many lines of a file's text are blank and will be skipped, if any. The end of the last line counts as none."""
+    blank = sum(not line.strip() for line in text.removesuffix("\n").split("\n"))
+    if blank and text.strip():
+        print(f"{path}: {blank} blank {'line' if blank == 1 else 'lines'} skipped")
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def parse_arguments(arguments=None):
+    parser = Parser(prog="run.py", description="Pretrain, finetune or evaluate a model that is asked where people were born.")
+    parser.add_argument("function", choices=list(READS), help="what to do")
+    parser.add_argument("variant", choices=list(VARIANTS), help="the model's attention")
+    parser.add_argument("pretrain_corpus_path", help="the text to pretrain on; also elsewhere, for its vocabulary")
+    parser.add_argument("--reading_params_path", help="parameters to start from (finetune) or to ask (evaluate)")
+    parser.add_argument("--writing_params_path", help="where to write the trained parameters (pretrain, finetune)")
+    parser.add_argument("--finetune_corpus_path", help="questions with places to learn from (finetune)")
+    parser.add_argument("--eval_corpus_path", help="questions to answer, with or without places (evaluate)")
+    parser.add_argument("--outputs_path", help="where to write the predicted places (evaluate)")
+    parser.add_argument("--seed", type=int, default=0, help="of initial parameters, data and dropout; default 0")
+    parser.add_argument("--device", help="cuda, cuda:1, cpu …; default: CUDA if there is one, else the CPU")
+    parser.add_argument("--recipe", choices=list(RECIPES), default="course",
+                        help="sizes and schedule; quick is a small model for run_all.sh --quick; default course")
+    parser.add_argument("--max_epochs", type=int, help="train for so many epochs instead of the recipe's")
+    args = parser.parse_args(arguments)
+    if not 0 <= args.seed < 2 ** 32:
+        parser.error(f"--seed is {args.seed}; a number from 0 to 4294967295 is expected")
+    if args.max_epochs is not None and args.max_epochs < 1:
+        parser.error(f"--max_epochs is {args.max_epochs}; at least 1 is expected")
+    return args
+
+
+def check_paths(args):
+    """Raises InputError for a flag that is missing, an input that is not there, or an output that cannot be written."""
+    reads, writes = READS[args.function], WRITES[args.function]
+    for flag in reads + writes:
+        if getattr(args, flag) is None and (args.function, flag) not in OPTIONAL:
+            raise InputError(f"{args.function} needs --{flag}")
+    inputs = [args.pretrain_corpus_path] + [getattr(args, flag) for flag in reads if getattr(args, flag) is not None]
+    for path in inputs:
+        if os.path.isdir(path):
+            raise InputError(f"{path}: is a folder, not a file")
+        if not os.path.exists(path):
+            raise InputError(f"{path}: no such file")
+    for flag in writes:
+        path = getattr(args, flag)
+        folder = os.path.dirname(path) or "."
+        if os.path.isdir(path) or not os.path.basename(path):
+            raise InputError(f"--{flag} {path}: is a folder; a file's name is expected")
+        if not os.path.isdir(folder):
+            raise InputError(f"--{flag} {path}: there is no folder {folder}")
+        if not os.access(folder, os.W_OK):
+            raise InputError(f"--{flag} {path}: the folder {folder} cannot be written to")
+        for other in inputs:
+            if os.path.exists(path) and os.path.samefile(path, other) and not other == args.reading_params_path:
+                raise InputError(f"--{flag} {path}: would overwrite an input of this command")
+    flags = {flag for by_function in (READS, WRITES) for names in by_function.values() for flag in names}
+    for flag in sorted(flags - set(reads + writes)):
+        if getattr(args, flag) is not None:
+            print(f"note: {args.function} makes no use of --{flag}", file=sys.stderr)
+
+
+def choose_device(name):
+    """The torch device of that name, or CUDA if there is one and else the CPU. Raises InputError if it is not there."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch has one for each kind of absence
+        raise InputError(f"--device {name}: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def run(args):
+    """Carries out a parsed command line. Raises InputError where the input is at fault."""
+    check_paths(args)
+    device = choose_device(args.device)
+    recipe = RECIPES[args.recipe]
+    set_seed(args.seed)
+    pretrain_dataset = read_corpus(args.pretrain_corpus_path, recipe.block_size)
+    config = GPTConfig(pretrain_dataset.vocab_size, recipe.block_size, **recipe.model_settings(),
+                       **{args.variant: True})
+    model = GPT(config).to(device)
+    settings = {"seed": args.seed, "device": device}
+    if args.max_epochs is not None:
+        settings["max_epochs"] = args.max_epochs
+
+    if args.function == "evaluate":
+        load_params(model, args.reading_params_path)
+        evaluate(model, pretrain_dataset, args.eval_corpus_path, args.outputs_path)
+        return
+    if args.function == "pretrain":
+        _, trainer = pretrain(pretrain_dataset, recipe.block_size, model, recipe=recipe, **settings)
+    else:
+        _, trainer = finetune(args.reading_params_path, args.finetune_corpus_path, pretrain_dataset, recipe.block_size, model,
+                              recipe=recipe, **settings)
+    train(model, args.writing_params_path, trainer)
+
+
+def main(arguments=None):
+    """The command line. Exits with 2 and one line where the input is at fault, with 130 at Ctrl-C."""
+    sys.stdout.reconfigure(encoding="utf-8")
+    sys.stderr.reconfigure(encoding="utf-8")
+    args = parse_arguments(arguments)
+    try:
+        run(args)
+    except InputError as error:
+        print(f"run.py: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("run.py: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

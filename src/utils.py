@@ -1,0 +1,94 @@
+"""Helpers of the assignment: seeding, sampling from a model, and scoring predicted birth places."""
+import random
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from dataset import InputError, errors_name, parse_questions, read_text
+
+
+def set_seed(seed):
+    """Seeds Python's, numpy's and torch's random numbers, on every device."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def top_k_logits(logits, k):
+    """Logits (B, V) with -inf in all but the k largest of each row (ties with the k-th stay)."""
+    kth_largest = torch.topk(logits, k).values[:, [-1]]
+    return logits.masked_fill(logits < kth_largest, float("-inf"))
+
+
+@torch.no_grad()
+def sample(model, x, steps, temperature=1.0, sample=False, top_k=None):
+    """
+    Continues the ids x (B, T) by `steps` ids, each the most probable one or, with sample=True, drawn at random.
+
+    temperature divides the logits; top_k keeps only so many ids to draw from. The model sees as many of the last ids as it
+    has positions for. Returns LongTensor (B, T + steps). Leaves the model in evaluation mode.
+    """
+    model.eval()
+    positions = getattr(model, "max_positions", model.get_block_size())
+    for _ in range(steps):
+        logits, _ = model(x[:, -positions:])
+        logits = logits[:, -1, :] / temperature  # (B, V)
+        if top_k is not None:
+            logits = top_k_logits(logits, top_k)
+        if sample:
+            following = torch.multinomial(F.softmax(logits, dim=-1), num_samples=1)
+        else:
+            following = logits.argmax(dim=-1, keepdim=True)
+        x = torch.cat((x, following), dim=1)
+    return x
+
+
+@torch.no_grad()
+def greedy_answers(model, prompts, stop_id, max_length, batch_size=256):
+    """
+    The most probable continuation of each prompt, id by id, until stop_id or `max_length` ids or the model's last position.
+
+    prompts: lists of ids. Prompts of equal length run together, so none is padded and each gets what it would get alone.
+    Returns a list of lists of ids, without the prompt and stop_id. Leaves the model in evaluation mode.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    by_length = {}
+    for index, prompt in enumerate(prompts):
+        by_length.setdefault(len(prompt), []).append(index)
+    answers = [None] * len(prompts)
+    for length, indices in sorted(by_length.items()):
+        steps = min(max_length, model.max_positions - length + 1)
+        for first in range(0, len(indices), batch_size):
+            rows = indices[first:first + batch_size]
+            x = torch.tensor([prompts[row] for row in rows], device=device)
+            stopped = torch.zeros(len(rows), dtype=torch.bool, device=device)
+            for _ in range(steps):
+                following = model(x)[0][:, -1, :].argmax(dim=-1)
+                x = torch.cat((x, following[:, None]), dim=1)
+                stopped |= following == stop_id
+                if stopped.all():
+                    break
+            for row, ids in zip(rows, x[:, length:].tolist()):
+                answers[row] = ids[:ids.index(stop_id)] if stop_id in ids else ids
+    return answers
+
+
+def evaluate_places(filepath, predicted_places):
+    """
+    Compares predicted places with those of a TSV file, in its order, character by character.
+
+    Returns (total, correct) as floats; (0, 0) after a printed line if the file has no places. Raises InputError if the
+    number of predictions is not the file's number of questions, blank lines not counted.
+    """
+    text = read_text(filepath)
+    with errors_name(filepath):
+        questions = parse_questions(text)
+    if questions[0].place is None:
+        print("No gold birth places provided; returning (0,0)")
+        return (0, 0)
+    if len(predicted_places) != len(questions):
+        raise InputError(f"{filepath}: {len(questions)} questions, but {len(predicted_places)} predictions")
+    correct = sum(predicted == question.place for predicted, question in zip(predicted_places, questions))
+    return float(len(questions)), float(correct)

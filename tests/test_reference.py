@@ -1,0 +1,324 @@
+"""python -m pytest tests/test_reference.py
+
+Is the reference right? It is held against torch's own functions where there are any, else against hand-worked cases.
+"""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.testing import assert_close
+
+from reference import (
+    MASK, PAD, adamw_step, causal_self_attention, clip_gradients, corrupt, gelu, gpt_logits, greedy_answer, layer_norm,
+    learning_rate, learning_rates_of_run, loss, mlp, name_example, synthesizer_attention,
+)
+
+B, T, C, NH, BLOCK, V, LAYERS = 2, 5, 6, 2, 7, 11, 2
+HS = C // NH
+
+
+@pytest.fixture
+def draw():
+    """draw(*shape) → float64 numbers from one seeded generator, the same in every run of a test."""
+    generator = torch.Generator().manual_seed(224)
+    return lambda *shape: torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+
+def linears(draw, *names):
+    shapes = {"weight": (C, C), "bias": (C,)}
+    return {f"{name}.{part}": draw(*shape) for name in names for part, shape in shapes.items()}
+
+
+def attention_params(draw, variant):
+    if variant == "vanilla":
+        return linears(draw, "key", "query", "value", "proj")
+    return {**linears(draw, "w1", "value", "proj"), "w2": draw(HS, BLOCK - 1), "b2": draw(BLOCK - 1)}
+
+
+ATTENTIONS = [("vanilla", causal_self_attention), ("synthesizer", synthesizer_attention)]
+
+
+def gpt_state(draw, variant):
+    state = {"tok_emb.weight": draw(V, C), "pos_emb": draw(1, BLOCK, C), "head.weight": draw(V, C)}
+    for norm in ["ln_f"] + [f"blocks.{i}.{ln}" for i in range(LAYERS) for ln in ("ln1", "ln2")]:
+        state |= {f"{norm}.weight": draw(C), f"{norm}.bias": draw(C)}
+    for i in range(LAYERS):
+        state |= {f"blocks.{i}.attn.{key}": tensor for key, tensor in attention_params(draw, variant).items()}
+        state |= {f"blocks.{i}.mlp.0.weight": draw(4 * C, C), f"blocks.{i}.mlp.0.bias": draw(4 * C)}
+        state |= {f"blocks.{i}.mlp.2.weight": draw(C, 4 * C), f"blocks.{i}.mlp.2.bias": draw(C)}
+        state[f"blocks.{i}.attn.mask"] = torch.tril(torch.ones(1, 1, BLOCK, BLOCK))  # carried along, never read
+    return state
+
+
+# ---- attention ------------------------------------------------------------------------------------------------------
+
+def heads(x):
+    """(B, T, C) → (B, nh, T, hs)"""
+    return x.unflatten(-1, (NH, HS)).transpose(1, 2)
+
+
+def test_vanilla_attention_is_torchs(draw):
+    x, p = draw(B, T, C), attention_params(draw, "vanilla")
+    q, k, v = (heads(F.linear(x, p[f"{n}.weight"], p[f"{n}.bias"])) for n in ("query", "key", "value"))
+    y = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(B, T, C)
+    assert_close(causal_self_attention(x, p, NH), F.linear(y, p["proj.weight"], p["proj.bias"]))
+
+
+def test_synthesizer_attention_is_torchs_under_its_own_scores(draw):
+    x, p = draw(B, T, C), attention_params(draw, "synthesizer")
+    hidden = heads(F.relu(F.linear(x, p["w1.weight"], p["w1.bias"])))
+    scores = (hidden @ p["w2"] + p["b2"])[..., :T]  # (B, nh, T, T)
+    scores = scores.masked_fill(torch.ones(T, T, dtype=torch.bool).triu(1), -math.inf)
+    y = F.softmax(scores, dim=-1) @ heads(F.linear(x, p["value.weight"], p["value.bias"]))
+    y = y.transpose(1, 2).reshape(B, T, C)
+    assert_close(synthesizer_attention(x, p, NH), F.linear(y, p["proj.weight"], p["proj.bias"]))
+
+
+@pytest.mark.parametrize("second, weights", [
+    (2.0, (1 / 4, 3 / 4)),  # ReLU(2·2 - 1) = 3; scores 0 and 3 ln 2 + ln 3/8 = ln 3
+    (-1.0, (8 / 11, 3 / 11)),  # ReLU(2·-1 - 1) = 0; scores 0 and ln 3/8
+])
+def test_synthesizer_by_hand(second, weights):
+    """One head of width 1, two positions: x = (1, second), v = 10 x, proj adds 1/2. Position 0 sees only itself."""
+    p = {"w1.weight": [[2.0]], "w1.bias": [-1.0], "value.weight": [[10.0]], "value.bias": [0.0], "proj.weight": [[1.0]],
+         "proj.bias": [0.5], "w2": [[0.0, math.log(2)]], "b2": [0.0, math.log(3 / 8)]}
+    p = {key: torch.tensor(value, dtype=torch.float64) for key, value in p.items()}
+    x = torch.tensor([[[1.0], [second]]], dtype=torch.float64)
+    expected = [10 + 0.5, weights[0] * 10 + weights[1] * 10 * second + 0.5]
+    assert synthesizer_attention(x, p, 1).flatten().tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_synthesizer_refuses_a_position_without_scores(draw):
+    p = attention_params(draw, "synthesizer")
+    assert synthesizer_attention(draw(1, BLOCK - 1, C), p, NH).shape == (1, BLOCK - 1, C)
+    with pytest.raises(ValueError, match="7 positions, but w2 scores only 6"):
+        synthesizer_attention(draw(1, BLOCK, C), p, NH)
+
+
+@pytest.mark.parametrize("variant, attention", ATTENTIONS)
+def test_attention_is_causal(draw, variant, attention):
+    x, p = draw(B, T, C), attention_params(draw, variant)
+    before = attention(x, p, NH)
+    for t in range(T):
+        changed = x.clone()
+        changed[:, t] += 1
+        after = attention(changed, p, NH)
+        assert torch.equal(after[:, :t], before[:, :t])
+        assert ((after[:, t:] - before[:, t:]).abs().amax(dim=-1) > 1e-9).all()  # all that may see t does
+
+
+@pytest.mark.parametrize("variant, attention", ATTENTIONS)
+def test_attention_survives_large_scores(draw, variant, attention):
+    assert attention(1e4 * draw(B, T, C), attention_params(draw, variant), NH).isfinite().all()
+
+
+@pytest.mark.parametrize("variant, attention", ATTENTIONS)
+def test_attention_has_gradients(draw, variant, attention):
+    p = attention_params(draw, variant)
+    tensors = [draw(1, 3, C), *p.values()]
+    for tensor in tensors:
+        tensor.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x, *values: attention(x, dict(zip(p, values)), NH), tensors)
+
+
+# ---- the other pieces, the whole model, the loss --------------------------------------------------------------------
+
+def test_layer_norm_gelu_and_mlp_are_torchs(draw):
+    x, weight, bias = draw(B, T, C), draw(C), draw(C)
+    for scale in (1.0, 1e-2):  # at 1e-2 a wrong eps shows
+        assert_close(layer_norm(scale * x, weight, bias), F.layer_norm(scale * x, (C,), weight, bias, eps=1e-5))
+    assert_close(gelu(3 * x), F.gelu(3 * x))
+    p = {"0.weight": draw(4 * C, C), "0.bias": draw(4 * C), "2.weight": draw(C, 4 * C), "2.bias": draw(C)}
+    hidden = F.gelu(F.linear(x, p["0.weight"], p["0.bias"]))
+    assert_close(mlp(x, p), F.linear(hidden, p["2.weight"], p["2.bias"]))
+
+
+def torchs_block(state, i):
+    """torch's pre-norm transformer layer, holding the weights of block i."""
+    layer = torch.nn.TransformerEncoderLayer(
+        C, NH, 4 * C, dropout=0.0, activation="gelu", batch_first=True, norm_first=True, dtype=torch.float64)
+    own = {key.removeprefix(f"blocks.{i}."): tensor for key, tensor in state.items()}
+    loaded = {"self_attn.out_proj": "attn.proj", "linear1": "mlp.0", "linear2": "mlp.2", "norm1": "ln1", "norm2": "ln2"}
+    loaded = {f"{a}.{part}": own[f"{b}.{part}"] for a, b in loaded.items() for part in ("weight", "bias")}
+    for part in ("weight", "bias"):
+        loaded[f"self_attn.in_proj_{part}"] = torch.cat([own[f"attn.{n}.{part}"] for n in ("query", "key", "value")])
+    layer.load_state_dict(loaded)
+    return layer
+
+
+def test_vanilla_gpt_is_a_stack_of_torchs_layers(draw):
+    state = gpt_state(draw, "vanilla")
+    idx = torch.tensor([[3, 1, 4, 1, 5], [9, 2, 6, 0, 10]])
+    x = F.embedding(idx, state["tok_emb.weight"]) + state["pos_emb"][:, :T]
+    causal = torch.ones(T, T, dtype=torch.bool).triu(1)
+    for i in range(LAYERS):
+        x = torchs_block(state, i)(x, src_mask=causal)
+    x = F.layer_norm(x, (C,), state["ln_f.weight"], state["ln_f.bias"])
+    logits = gpt_logits(state, idx, LAYERS, NH)
+    assert logits.shape == (B, T, V)
+    assert_close(logits, x @ state["head.weight"].T)
+
+
+@pytest.mark.parametrize("variant, attention", ATTENTIONS)
+def test_gpt_uses_the_attention_that_its_keys_name(draw, variant, attention):
+    """With mlp and everything after the first attention silenced, x + attn(ln1(x)) is all that is left."""
+    state = gpt_state(draw, variant)
+    idx = torch.tensor([[3, 1, 4]])
+    x = state["tok_emb.weight"][idx] + state["pos_emb"][:, :3]
+    p = {key.removeprefix("blocks.0.attn."): state[key] for key in state if key.startswith("blocks.0.attn.")}
+    x = x + attention(F.layer_norm(x, (C,), state["blocks.0.ln1.weight"], state["blocks.0.ln1.bias"]), p, NH)
+    x = F.layer_norm(x, (C,), state["ln_f.weight"], state["ln_f.bias"])
+    state["blocks.0.mlp.2.weight"].zero_()
+    state["blocks.0.mlp.2.bias"].zero_()
+    assert_close(gpt_logits(state, idx, 1, NH), x @ state["head.weight"].T)
+
+
+@pytest.mark.parametrize("variant", ["vanilla", "synthesizer"])
+def test_gpt_reads_a_data_parallel_state_and_keeps_its_dtype(draw, variant):
+    state, idx = gpt_state(draw, variant), torch.tensor([[3, 1, 4]])
+    logits = gpt_logits(state, idx, LAYERS, NH)
+    assert logits.dtype == torch.float64
+    assert torch.equal(gpt_logits({f"module.{k}": v for k, v in state.items()}, idx, LAYERS, NH), logits)
+    single = gpt_logits({k: v.float() for k, v in state.items()}, idx, LAYERS, NH)
+    assert single.dtype == torch.float32
+    assert_close(single.double(), logits, rtol=1e-4, atol=1e-4)
+
+
+def test_gpt_refuses_more_positions_than_it_has(draw):
+    with pytest.raises(ValueError, match="8 positions, but pos_emb holds only 7"):
+        gpt_logits(gpt_state(draw, "vanilla"), torch.zeros(1, 8, dtype=torch.long), LAYERS, NH)
+
+
+def test_loss_is_torchs_cross_entropy_without_pad(draw):
+    logits, targets = 30 * draw(B, T, V), torch.tensor([[0, 3, 0, 1, 10], [0, 0, 0, 7, 0]])
+    logits.requires_grad_()
+    ours, torchs = loss(logits, targets), F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=0)
+    assert_close(ours, torchs)
+    assert_close(torch.autograd.grad(ours, logits), torch.autograd.grad(torchs, logits))
+    assert loss(logits + 1e4, targets).isfinite()
+    assert loss(logits, torch.zeros_like(targets)).isnan()  # as torch's
+
+
+# ---- training -------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("tokens, share", [
+    (0, 0.0), (25, 0.25), (99, 0.99), (100, 1.0),  # warm-up, linear, to the peak
+    (200, 0.75), (250, 0.5), (400, 0.1),  # p = 1/3, 1/2, 1: cosine, then the floor
+    (450, 0.1), (550, 0.5), (700, 1.0), (1000, 0.1),  # p = 7/6, 3/2, 2, 3: up again, and down
+])
+def test_learning_rate_by_hand(tokens, share):
+    assert learning_rate(tokens, 6e-3, 100, 400) == pytest.approx(6e-3 * share, rel=1e-12)
+
+
+def test_learning_rate_divides_by_no_zero():
+    assert learning_rate(0, 1.0, 0, 0) == 1.0  # no warm-up, nothing after it: p = 0 / 1
+
+
+def test_learning_rates_of_a_run_by_hand():
+    """5 items of 10 in batches of 2, 2, 1, twice: each rate counts its own batch, so tokens are 20 40 50 70 90 100."""
+    low, high = (0.5 * (1 + sign * math.sqrt(0.5)) for sign in (-1, 1))  # p = 1/4, then 3/4 and 5/4
+    expected = [0.5, 1.0, high, low, low, 0.5]
+    assert learning_rates_of_run(5, 10, 2, 2, 1.0, 40, 80) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("scale, max_norm", [(1e-3, 1.0), (1.0, 1.0), (1e-6, 1e-5), (1e-6, 1e-7)])
+def test_clipping_is_torchs(draw, scale, max_norm):
+    """Far below the limit, above it, and both once more so small that the 1e-6 added to the norm shows."""
+    grads = {"a": scale * draw(3, 4), "b": scale * draw(5)}
+    leaves = [g.clone().requires_grad_() for g in grads.values()]
+    for leaf in leaves:
+        leaf.grad = leaf.detach().clone()
+    ours, norm = clip_gradients(grads, max_norm)
+    assert norm == pytest.approx(torch.nn.utils.clip_grad_norm_(leaves, max_norm).item(), rel=1e-12)
+    assert_close(list(ours.values()), [leaf.grad for leaf in leaves], rtol=1e-9, atol=1e-15)
+    assert_close(list(grads.values()), [leaf.detach() for leaf in leaves], rtol=0, atol=0)  # its input is left alone
+
+
+def test_adamw_is_torchs_with_two_groups(draw):
+    shapes = {"ln.weight": (4,), "ln.bias": (4,), "attn.w1.bias": (3,), "attn.b2": (3,), "head.weight": (2, 4)}
+    params = {name: draw(*shape) for name, shape in shapes.items()}
+    theirs = {name: tensor.clone().requires_grad_() for name, tensor in params.items()}
+    spared = [theirs["ln.bias"], theirs["attn.w1.bias"]]
+    decayed = [theirs["ln.weight"], theirs["attn.b2"], theirs["head.weight"]]
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": spared, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.95), eps=1e-8)
+    state = {}
+    for step, lr in enumerate([0.3, 0.1, 0.2, 0.05]):
+        size = 1e-8 if step == 0 else 1.0  # at 1e-8 the place of eps shows
+        grads = {name: size * draw(*shape) for name, shape in shapes.items()}
+        for name, g in grads.items():
+            theirs[name].grad = g.clone()
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
+        params = adamw_step(params, grads, state, lr)
+        for name in shapes:
+            assert_close(params[name], theirs[name].detach(), rtol=1e-10, atol=1e-12)
+
+
+# ---- the data -------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("length, masked, start, x, y", [
+    (12, 3, 4, "Ada ⁇elace⁇Lov□", "da ⁇elace⁇Lov□□"),
+    (4, 1, 0, "⁇da ⁇A□□□□□□□□□", "da ⁇A□□□□□□□□□□"),  # nothing before the mask
+    (14, 5, 9, "Ada Lovel⁇⁇ace.", "da Lovel⁇⁇ace. "),  # nothing after it, and no room for a □
+])
+def test_corrupt_by_hand(length, masked, start, x, y):
+    assert corrupt("Ada Lovelace. Ada was born in London.", length, masked, start, 16) == (x, y)
+
+
+def test_corrupt_keeps_a_short_document_whole_and_refuses_what_does_not_fit():
+    assert corrupt("", 4, 0, 0, 5) == ("⁇⁇□□", "⁇□□□")
+    assert corrupt("abc", 4, 1, 1, 7) == ("a⁇c⁇b□", "⁇c⁇b□□")
+    with pytest.raises(ValueError, match="cannot mask 3 characters from 1 on in a text of 3"):
+        corrupt("abc", 4, 3, 1, 7)
+    with pytest.raises(ValueError, match="9 characters do not fit in a block of 8"):
+        corrupt("abcdefgh", 7, 2, 2, 8)
+
+
+def test_name_example_by_hand():
+    assert name_example("Born?", "Rome", 14) == ("Born?⁇Rome⁇□□", "□□□□⁇Rome⁇□□□")
+    assert name_example("Börn?", "Köln", 14) == ("Brn?⁇Kln⁇□□□□", "□□□⁇Kln⁇□□□□□")
+    assert name_example("Born?", "Rome", 11) == ("Born?⁇Rome", "□□□□⁇Rome⁇")
+    with pytest.raises(ValueError, match="11 characters do not fit in a block of 10"):
+        name_example("Born?", "Rome", 10)
+
+
+def chain(follows, block_size):
+    """A model of no blocks in which each character is followed by the one `follows` names, whatever stands before."""
+    characters = [PAD, MASK, *sorted(set("".join(follows) + "".join(follows.values())) - {PAD, MASK})]
+    stoi = {c: i for i, c in enumerate(characters)}
+    size = len(characters)
+    head = torch.zeros(size, size)
+    for c, following in follows.items():
+        head[stoi[following], stoi[c]] = 1.0
+    state = {"tok_emb.weight": torch.eye(size), "pos_emb": torch.zeros(1, block_size, size),
+             "ln_f.weight": torch.ones(size), "ln_f.bias": torch.zeros(size), "head.weight": head}
+    return state, stoi, dict(enumerate(characters))
+
+
+ROME = {MASK: "R", "R": "o", "o": "m", "m": "e", "?": "R"}
+
+
+@pytest.mark.parametrize("block_size", [64, 3])  # 3: only the last three characters fit
+@pytest.mark.parametrize("last, answer", [(MASK, "Rome"), ("e", "Rome" + 28 * "e"), (PAD, "Rome" + 28 * PAD)])
+def test_greedy_answer_by_hand(block_size, last, answer):
+    """The answer ends at the second ⁇; without one, after 32 characters."""
+    state, stoi, itos = chain({**ROME, "e": last, PAD: PAD}, block_size)
+    assert greedy_answer(state, "Rome?", stoi, itos, 0, 1, block_size) == answer
+
+
+def test_greedy_answer_reads_the_whole_model(draw):
+    """Against ids appended one at a time to a tensor, with attention, from a context longer than the block."""
+    state = gpt_state(draw, "vanilla")
+    itos = dict(enumerate(PAD + MASK + "abcdefghi"))
+    stoi = {c: i for i, c in itos.items()}
+    ids = torch.tensor([[2, 5, 3, 9, 1]])
+    for _ in range(6):
+        logits = gpt_logits(state, ids[:, -BLOCK:], LAYERS, NH)
+        ids = torch.cat([ids, logits[:, -1:].argmax(dim=-1)], dim=1)
+    written = "".join(itos[i] for i in ids[0, 5:].tolist())
+    assert MASK not in written  # so that all six characters are compared
+    assert greedy_answer(state, "adbh", stoi, itos, LAYERS, NH, BLOCK, max_new=6) == written

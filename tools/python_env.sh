@@ -1,0 +1,40 @@
+# Sourced by run_all.sh and run_tests.sh: `choose_python "MODULES" REQUIREMENTS_FILE…` sets PYTHON to a Python that can
+# import the modules: the active one if it can, else that of the virtual environment .venv, which is made if need be.
+
+can_import() {  # PYTHON_COMMAND MODULES
+    "$1" -c 'import importlib, sys; [importlib.import_module(name) for name in sys.argv[1].split()]' "$2" >/dev/null 2>&1
+}
+
+choose_python() {
+    local modules=$1 venv=.venv candidate file
+    shift
+    # On Windows (Git Bash) a virtual environment keeps its Python elsewhere.
+    for candidate in "${PYTHON:-python3}" python "$venv/bin/python" "$venv/Scripts/python.exe"; do
+        if can_import "$candidate" "$modules"; then PYTHON=$candidate; return; fi
+    done
+    for candidate in "${PYTHON:-python3}" python3.13 python3.12 python3.11 python; do
+        "$candidate" -c 'import sys; sys.exit(not sys.version_info >= (3, 11))' >/dev/null 2>&1 && break
+        candidate=
+    done
+    if [ -z "$candidate" ]; then
+        echo "error: Python 3.11 or later is needed, and none is on the PATH" >&2
+        exit 2
+    fi
+    echo "Setting up the virtual environment $venv with $("$candidate" --version) (once; a minute or a few)"
+    if ! "$candidate" -m venv "$venv"; then
+        echo "error: 'python3 -m venv' does not work here; on Debian and Ubuntu: apt install python3-venv" >&2
+        exit 2
+    fi
+    PYTHON=$venv/bin/python
+    [ -x "$PYTHON" ] || PYTHON=$venv/Scripts/python.exe
+    for file in "$@"; do
+        if ! "$PYTHON" -m pip install --quiet --disable-pip-version-check -r "$file"; then
+            echo "error: the packages of $file could not be installed (see above; is there a network?)" >&2
+            exit 2
+        fi
+    done
+    if ! can_import "$PYTHON" "$modules"; then
+        echo "error: the new environment $venv cannot import one of: $modules" >&2
+        exit 2
+    fi
+}
