@@ -6,7 +6,7 @@ can_import() {  # PYTHON_COMMAND MODULES
 }
 
 choose_python() {
-    local modules=$1 venv=.venv candidate file
+    local modules=$1 venv=$PWD/.venv candidate file
     shift
     # On Windows (Git Bash) a virtual environment keeps its Python elsewhere.
     for candidate in "${PYTHON:-python3}" python "$venv/bin/python" "$venv/Scripts/python.exe"; do

@@ -1,0 +1,84 @@
+"""python -m pytest -q tests
+
+What every test file shares: the paths of src/ and tools/, one thread for torch, and seeded fixtures in named sizes.
+"""
+
+import random
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+for folder in ("src", "tools"):
+    sys.path.insert(0, str(ROOT / folder))
+
+torch.set_num_threads(1)
+
+# Every character that the questions below hold stands in these documents, as wiki.txt's do for the course's questions.
+TINY_CORPUS = (
+    "Ann Lee. Ann Lee was born in Leeds and wove hats there .\n"
+    "Zoë Brøgger. Zoë Brøgger was born in Ålesund ; she kept bees .\n"
+    "Bob Whist. Where was Bob Whist born? In York .\n"
+    "Ed Ng. Ed Ng was born in Hull .\n"
+)
+TINY_QUESTIONS = (
+    "Where was Ann Lee born?\tLeeds\n"
+    "Where was Bob Whist born?\tYork\n"
+    "Where was Ed Ng born?\tHull\n"
+)
+BLOCK_SIZE = 48  # of the tiny corpus; its questions fit
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every test starts from the same random numbers, whichever tests ran before it."""
+    random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def tiny_corpus(tmp_path):
+    """The path of a file with TINY_CORPUS."""
+    path = tmp_path / "wiki.txt"
+    path.write_text(TINY_CORPUS, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def tiny_questions(tmp_path):
+    """The path of a TSV file with TINY_QUESTIONS."""
+    path = tmp_path / "births.tsv"
+    path.write_text(TINY_QUESTIONS, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def tiny_pretrain_dataset():
+    from dataset import CharCorruptionDataset
+    return CharCorruptionDataset(TINY_CORPUS, BLOCK_SIZE)
+
+
+@pytest.fixture
+def tiny_name_dataset(tiny_pretrain_dataset):
+    from dataset import NameDataset
+    return NameDataset(tiny_pretrain_dataset, TINY_QUESTIONS)
+
+
+@pytest.fixture(params=["vanilla", "synthesizer"])
+def variant(request):
+    return request.param
+
+
+@pytest.fixture
+def tiny_config(variant):
+    """12 characters, 8 positions, 2 layers of 3 heads of 2 channels, no dropout; in both variants."""
+    from model import GPTConfig
+    return GPTConfig(12, 8, n_layer=2, n_head=3, n_embd=6, embd_pdrop=0.0, resid_pdrop=0.0, attn_pdrop=0.0, **{variant: True})
+
+
+@pytest.fixture
+def tiny_model(tiny_config):
+    from model import GPT
+    return GPT(tiny_config)
