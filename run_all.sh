@@ -90,8 +90,7 @@ finetune_and_ask() {
 
 # (b) and (e): what the data looks like
 root=$PWD
-examples() { (cd "$data" && "$(case $PYTHON in */*) cd "$root"; absolute_python ;; *) echo "$PYTHON" ;; esac)" "$root/src/dataset.py" "$1"); }
-absolute_python() { case $PYTHON in /*) echo "$PYTHON" ;; *) echo "$root/$PYTHON" ;; esac; }
+examples() { (cd "$data" && "$PYTHON" "$root/src/dataset.py" "$1"); }
 stage namedata - examples namedata
 stage charcorruption - examples charcorruption
 

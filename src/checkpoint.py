@@ -4,6 +4,7 @@ Parameter files: `torch.save` of a model's state dict and nothing else, as the c
 They interchange with the course's code in both directions, also where they were saved under DataParallel, which puts
 `module.` before every name.
 """
+import io
 import os
 import tempfile
 
@@ -32,17 +33,24 @@ def save_params(model, path):
 
 
 def write_atomically(path, write):
-    """Calls write(file) on a temporary binary file beside path, flushes it to disk and renames it to path."""
-    path = os.path.abspath(path)
-    temporary = None
+    """
+    Calls write(file) on a temporary binary file beside path, flushes it to disk and renames it to path. A symbolic link stays
+    one, and what is no ordinary file, as /dev/null, is written to as it is.
+    """
+    target, temporary = os.path.realpath(path), None
     try:
-        with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), prefix=f".{os.path.basename(path)}.", delete=False) as file:
+        if os.path.exists(target) and not os.path.isfile(target) and not os.path.isdir(target):
+            with open(target, "wb") as file:
+                write(file)
+            return
+        folder, name = os.path.split(target)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", delete=False) as file:
             temporary = file.name
             write(file)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~current_umask())  # temporary files are private; results are as other files are
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         raise InputError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
     finally:
@@ -64,12 +72,16 @@ def load_params(model, path):
     file that is no parameter file or belongs to a model of another variant, vocabulary or size.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb") as file:
+            content = io.BytesIO(file.read())
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    try:
+        state = torch.load(content, map_location="cpu", weights_only=True)
     except Exception:  # torch raises a different class for each way in which a file can be damaged
         raise InputError(f"{path}: not a parameter file, or damaged (torch.load finds no tensors in it)") from None
-    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(name, str) and isinstance(tensor, torch.Tensor)
+                                              for name, tensor in state.items()):
         raise InputError(f"{path}: not a parameter file: it holds something else than a model's tensors by name")
     state = {name.removeprefix(PARALLEL_PREFIX): tensor for name, tensor in state.items()}
     difference = describe_difference(state, unwrap(model).state_dict())

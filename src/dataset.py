@@ -11,6 +11,7 @@ import argparse
 import codecs
 import contextlib
 import random
+import signal
 import sys
 from typing import NamedTuple, Optional
 
@@ -293,4 +294,6 @@ def main():
 
 
 if __name__ == "__main__":
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` may close the pipe early
     main()

@@ -111,13 +111,15 @@ class GPT(nn.Module):
 
     def forward(self, idx, targets=None):
         """
-        idx: ids (B, T), T ≤ max_positions (block_size; one less for the synthesizer). targets: ids (B, T) that follow each position, 0 (PAD) where none counts, or None.
+        idx: ids (B, T), T ≤ max_positions (block_size; one less for the synthesizer). targets: ids (B, T) that follow each
+        position, 0 (PAD) where none counts, or None.
 
         Returns logits (B, T, V) and the mean cross-entropy in nats over the targets that are not 0, or None.
         """
         T = idx.size(1)
         if T > self.max_positions:
-            raise ValueError(f"{T} positions, but this model with block_size {self.block_size} takes {self.max_positions} at most")
+            raise ValueError(f"{T} positions, but this model takes {self.max_positions} at most "
+                             f"(block_size is {self.block_size})")
         x = self.drop(self.tok_emb(idx) + self.pos_emb[:, :T, :])  # (B, T, C)
         logits = self.head(self.ln_f(self.blocks(x)))              # (B, T, V)
         loss = None

@@ -15,6 +15,11 @@ from progress import Progress
 
 IGNORED_TARGET = 0  # positions with this target add nothing to the loss
 
+# A batch of ragged rows goes through the model in so many parts of similar length, each cropped to its longest row; the
+# sum of their gradients is the batch's. On a CPU that saves nearly half of the work; a GPU prefers one large part.
+LENGTH_GROUPS = {"cpu": 4}
+SMALLEST_GROUP = 32  # rows; below that the overhead of a pass weighs more
+
 
 class TrainerConfig:
     """The settings of a run; each can be given as a keyword. Raises TypeError for one that does not exist."""
@@ -87,18 +92,15 @@ class Trainer:
             torch.manual_seed(config.seed + 2 ** 32 * epoch)  # dropout too depends on seed and epoch alone
         self.model.train()
         for x, y in self._batches(self.train_dataset, epoch):
-            positions = y.numel()
-            x, y = crop_padding(x, y)
-            _, loss = self.model(x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True))
             self.model.zero_grad(set_to_none=True)
-            loss.backward()
+            loss = self._backward(x, y)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_norm_clip)
             optimizer.step()
 
             # As in minGPT, the rate after this batch's tokens holds from the next batch on: the first takes the peak.
             rate = config.learning_rate
             if config.lr_decay:
-                self.tokens += positions
+                self.tokens += y.numel()
                 rate *= learning_rate_factor(self.tokens, config.warmup_tokens, config.final_tokens)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
@@ -107,6 +109,20 @@ class Trainer:
             if config.writer is not None:
                 config.writer.add_scalar("train/loss", shown, progress.step)
                 config.writer.add_scalar("train/lr", rate, progress.step)
+
+    def _backward(self, x, y):
+        """Adds the gradients of the batch's mean loss to the parameters. Returns that loss, a tensor without gradient."""
+        targets = count_targets(y)
+        total = torch.zeros((), device=self.device)
+        for rows in group_by_length(y, LENGTH_GROUPS.get(self.device.type, 1)):
+            part_x, part_y = crop_padding(x[rows], y[rows])
+            if not count_targets(part_y):
+                continue  # rows of padding alone: a mean over no target is not a number
+            share = count_targets(part_y) / targets
+            _, loss = self.model(part_x.to(self.device, non_blocking=True), part_y.to(self.device, non_blocking=True))
+            (loss * share).backward()
+            total += loss.detach() * share
+        return total
 
     @torch.no_grad()
     def _test_loss(self):
@@ -123,6 +139,23 @@ class Trainer:
         workers = 0 if hasattr(dataset, "__getitems__") else self.config.num_workers
         return DataLoader(dataset, batch_size=self.config.batch_size, num_workers=workers,
                           pin_memory=self.device.type == "cuda")
+
+
+def count_targets(y):
+    """The targets of y (B, T) that the loss counts."""
+    return int((y != IGNORED_TARGET).sum())
+
+
+def group_by_length(y, groups):
+    """
+    The rows of y (B, T) in at most `groups` parts of about equal size, from the shortest rows to the longest: lists of row
+    numbers. A row's length is that up to its last target; each part can then be cropped to its own longest row.
+    """
+    if groups == 1 or len(y) < groups * SMALLEST_GROUP:
+        return [list(range(len(y)))]
+    columns = torch.arange(1, y.size(1) + 1)
+    lengths = ((y != IGNORED_TARGET) * columns).amax(dim=1)
+    return [rows.tolist() for rows in torch.tensor_split(lengths.argsort(stable=True), groups)]
 
 
 def crop_padding(x, y):

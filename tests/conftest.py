@@ -4,6 +4,7 @@ What every test file shares: the paths of src/ and tools/, one thread for torch,
 """
 
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -36,6 +37,17 @@ def seeded():
     """Every test starts from the same random numbers, whichever tests ran before it."""
     random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def broken_pipes_stay_errors():
+    """A command's main() lets a closed pipe end the process, as `| head` expects; not this process, beyond the test."""
+    if not hasattr(signal, "SIGPIPE"):
+        yield
+        return
+    before = signal.getsignal(signal.SIGPIPE)
+    yield
+    signal.signal(signal.SIGPIPE, before)
 
 
 @pytest.fixture
@@ -75,7 +87,8 @@ def variant(request):
 def tiny_config(variant):
     """12 characters, 8 positions, 2 layers of 3 heads of 2 channels, no dropout; in both variants."""
     from model import GPTConfig
-    return GPTConfig(12, 8, n_layer=2, n_head=3, n_embd=6, embd_pdrop=0.0, resid_pdrop=0.0, attn_pdrop=0.0, **{variant: True})
+    return GPTConfig(12, 8, n_layer=2, n_head=3, n_embd=6, embd_pdrop=0.0, resid_pdrop=0.0, attn_pdrop=0.0,
+                     **{variant: True})
 
 
 @pytest.fixture

@@ -168,15 +168,17 @@ def learning_rate(tokens, peak, warmup_tokens, final_tokens):
 def learning_rates_of_run(n_items, row_length, batch_size, epochs, peak, warmup_tokens, final_tokens):
     """The rate that each optimiser step is taken with, in order: epochs · ⌈n_items / batch_size⌉ of them.
 
-    A batch's own positions, PAD included, are counted before its rate is computed. row_length is the target positions
-    of one item, block_size - 1; an epoch's last batch may be smaller.
+    minGPT's order: forward, backward, step with the rate as it stands; only then are the batch's positions, PAD included,
+    counted and the rate of the next step set. So the first step is taken at the peak, before any warm-up, every other at
+    the rate of the batches before it, and the last batch's own count no longer matters. row_length is the target
+    positions of one item, block_size - 1; an epoch's last batch may be smaller.
     """
-    tokens, rates = 0, []
+    tokens, rate, rates = 0, peak, []
     for _ in range(epochs):
         for first in range(0, n_items, batch_size):
-            rows = min(batch_size, n_items - first)
-            tokens += rows * row_length
-            rates.append(learning_rate(tokens, peak, warmup_tokens, final_tokens))
+            rates.append(rate)
+            tokens += min(batch_size, n_items - first) * row_length
+            rate = learning_rate(tokens, peak, warmup_tokens, final_tokens)
     return rates
 
 

@@ -217,10 +217,10 @@ def test_learning_rate_divides_by_no_zero():
 
 
 def test_learning_rates_of_a_run_by_hand():
-    """5 items of 10 in batches of 2, 2, 1, twice: each rate counts its own batch, so tokens are 20 40 50 70 90 100."""
-    low, high = (0.5 * (1 + sign * math.sqrt(0.5)) for sign in (-1, 1))  # p = 1/4, then 3/4 and 5/4
-    expected = [0.5, 1.0, high, low, low, 0.5]
-    assert learning_rates_of_run(5, 10, 2, 2, 1.0, 40, 80) == pytest.approx(expected, rel=1e-12)
+    """5 items of 10 in batches of 2, 2, 1, twice: the peak, then each rate from the tokens before it, 20 40 50 70 90."""
+    low, high = (2 * 0.5 * (1 + sign * math.sqrt(0.5)) for sign in (-1, 1))  # p = 1/4, then 3/4 and 5/4
+    expected = [2.0, 1.0, 2.0, high, low, low]
+    assert learning_rates_of_run(5, 10, 2, 2, 2.0, 40, 80) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("scale, max_norm", [(1e-3, 1.0), (1.0, 1.0), (1e-6, 1e-5), (1e-6, 1e-7)])

@@ -1,0 +1,134 @@
+"""python -m pytest tests/test_progress.py
+
+Progress as lines in a file and as a bar on a terminal, by a clock that the tests set.
+"""
+
+import io
+import re
+
+import pytest
+import tqdm.std
+
+import progress as module
+from progress import SECONDS_BETWEEN_LINES, Progress
+
+
+class Clock:
+    """Stands for time.monotonic and for tqdm's clock."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(module.time, "monotonic", clock)
+    monkeypatch.setattr(tqdm.std, "time", clock)
+    return clock
+
+
+def lines_of(clock, steps, seconds, epochs=1, first_step=0, stream=None):
+    """The lines of a run whose steps take so many seconds each, with figures where they are asked for, as the trainer does."""
+    stream = stream or io.StringIO()
+    with Progress(steps, epochs, first_step=first_step, stream=stream) as progress:
+        for step in range(first_step, steps):
+            clock.now += seconds
+            loss = 2.0 if progress.wants_figures() else None
+            progress.advance(step * epochs // steps + 1, loss, 0.0012345)
+    return stream.getvalue().splitlines()
+
+
+def test_a_line_says_all_in_order(clock):
+    lines = lines_of(clock, steps=4, seconds=30, epochs=2)
+    assert lines == [
+        "epoch 1/2, step 1/4: loss 2.0000, lr 1.23e-03, 00:30 gone, 01:30 left",
+        "epoch 1/2, step 2/4: loss 2.0000, lr 1.23e-03, 01:00 gone, 01:00 left",
+        "epoch 2/2, step 3/4: loss 2.0000, lr 1.23e-03, 01:30 gone, 00:30 left",
+        "epoch 2/2, step 4/4: loss 2.0000, lr 1.23e-03, 02:00 gone, 00:00 left",
+    ]
+
+
+def test_lines_keep_their_distance(clock):
+    assert SECONDS_BETWEEN_LINES == 30
+    lines = lines_of(clock, steps=100, seconds=1)
+    assert [re.search(r"step (\d+)/100", line)[1] for line in lines] == ["30", "60", "90", "100"]
+    lines = lines_of(clock, steps=5, seconds=29)
+    assert [re.search(r"step (\d+)/5", line)[1] for line in lines] == ["2", "4", "5"]
+
+
+@pytest.mark.parametrize("steps", [1, 7])
+def test_the_last_step_has_a_line_however_short_the_run(clock, steps):
+    lines = lines_of(clock, steps=steps, seconds=0)
+    assert len(lines) == 1 and f"step {steps}/{steps}: " in lines[0] and lines[0].endswith("00:00 gone, 00:00 left")
+
+
+def test_the_time_left_is_the_whole_runs(clock):
+    """650 epochs of 23 steps of a second: after the first half minute some four hours are left, not 23 seconds."""
+    first = lines_of(clock, steps=650 * 23, seconds=1, epochs=650)[0]
+    assert first == "epoch 2/650, step 30/14950: loss 2.0000, lr 1.23e-03, 00:30 gone, 4:08:40 left"
+
+
+def test_a_resumed_run_does_not_distort_the_time_left(clock):
+    """900 of 1000 steps are done; of the other hundred, 2 s each, 15 take 30 s, and 170 s are left."""
+    first = lines_of(clock, steps=1000, seconds=2, first_step=900)[0]
+    assert "step 915/1000" in first and first.endswith("00:30 gone, 02:50 left")
+
+
+def test_no_figures_are_wanted_in_between(clock):
+    """Reading them costs a wait on a GPU."""
+    progress = Progress(3, 1, stream=io.StringIO())
+    assert not progress.wants_figures()
+    clock.now += 29.5
+    assert not progress.wants_figures()
+    clock.now += 0.5
+    assert progress.wants_figures()
+    progress.advance(1, 1.0, 0.1)
+    assert not progress.wants_figures()
+    progress.advance(1, None, 0.1)
+    assert progress.wants_figures()  # the last one
+
+
+def test_standard_error_is_where_it_goes(clock, capsys):
+    with Progress(1, 1) as progress:
+        progress.advance(1, 1.5, 0.1)
+    out, err = capsys.readouterr()
+    assert out == "" and err == "epoch 1/1, step 1/1: loss 1.5000, lr 1.00e-01, 00:00 gone, 00:00 left\n"
+
+
+def bar_of(clock, steps, first_step=0, take=10):
+    """What a bar shows after `take` steps of a second, each of its drawings a string, and all that it wrote until its end."""
+    terminal = Terminal()
+    progress = Progress(steps, 5, first_step=first_step, stream=terminal)
+    for step in range(take):
+        clock.now += 1
+        assert progress.wants_figures()
+        progress.advance(3, 2.25 + step, 6e-4)
+    shown = terminal.getvalue().split("\r")
+    progress.__exit__(None, None, None)
+    return shown, terminal.getvalue()  # read while the bar lives: tqdm also closes what is thrown away
+
+
+def test_a_terminal_shows_epoch_loss_rate_and_time_left(clock):
+    shown, _ = bar_of(clock, steps=100)
+    assert "epoch 3/5" in shown[-1] and " 10%|" in shown[-1] and "00:10 gone, 01:30 left" in shown[-1]
+    assert "loss 11.2500, lr 6.00e-04" in shown[-1]
+
+
+def test_a_terminal_shows_a_resumed_run_rightly(clock):
+    shown, _ = bar_of(clock, steps=1000, first_step=900)
+    assert " 91%|" in shown[-1] and "00:10 gone, 01:30 left" in shown[-1]
+
+
+def test_a_bar_is_one_line_and_is_closed(clock):
+    shown, written = bar_of(clock, steps=10)
+    assert len(shown) > 9 and "\n" not in "".join(shown)
+    assert "100%|" in shown[-1] and written.endswith("\n")

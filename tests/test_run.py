@@ -1,0 +1,696 @@
+"""python -m pytest tests/test_run.py
+
+The command line on tiny corpora: the handout's commands as they stand, what evaluation prints and writes, seeds, the
+functions that graders call, and for each mistake of a user one line and exit code 2, before any training.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import reference
+import run
+from conftest import ROOT, TINY_CORPUS, TINY_QUESTIONS
+from dataset import CharCorruptionDataset, InputError, NameDataset, read_text
+from model import GPT, GPTConfig
+from recipe import COURSE, Recipe, Training
+from trainer import Trainer
+
+COURSE_FILES = ROOT.parent / "shared" / "cs224n-data"
+INPUTS = "Where was Ed Ng born?\nWhere was Bob Whist born?\n"
+
+ONCE = Training(max_epochs=1, batch_size=4, learning_rate=1e-3, warmup_tokens=10, decay_epochs=4)
+SMALL = Recipe(block_size=48, n_layer=1, n_head=2, n_embd=8, dropout=0.1,
+               pretrain=ONCE, finetune=ONCE, finetune_without_pretraining=ONCE)
+
+HANDOUT = """
+    python src/run.py finetune vanilla wiki.txt --writing_params_path vanilla.model.params --finetune_corpus_path birth_places_train.tsv
+    python src/run.py evaluate vanilla wiki.txt --reading_params_path vanilla.model.params --eval_corpus_path birth_dev.tsv --outputs_path vanilla.nopretrain.dev.predictions
+    python src/run.py evaluate vanilla wiki.txt --reading_params_path vanilla.model.params --eval_corpus_path birth_test_inputs.tsv --outputs_path vanilla.nopretrain.test.predictions
+    python src/run.py pretrain vanilla wiki.txt --writing_params_path vanilla.pretrain.params
+    python src/run.py finetune vanilla wiki.txt --reading_params_path vanilla.pretrain.params --writing_params_path vanilla.finetune.params --finetune_corpus_path birth_places_train.tsv
+    python src/run.py evaluate vanilla wiki.txt --reading_params_path vanilla.finetune.params --eval_corpus_path birth_dev.tsv --outputs_path vanilla.pretrain.dev.predictions
+    python src/run.py evaluate vanilla wiki.txt --reading_params_path vanilla.finetune.params --eval_corpus_path birth_test_inputs.tsv --outputs_path vanilla.pretrain.test.predictions
+"""  # noqa: E501
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """The command line's recipes, shrunk to a model that trains in no time."""
+    for name in ("course", "quick"):
+        monkeypatch.setitem(run.RECIPES, name, SMALL)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, holding the four files of an experiment."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("wiki.txt", TINY_CORPUS), ("birth_places_train.tsv", TINY_QUESTIONS),
+                       ("birth_dev.tsv", TINY_QUESTIONS), ("birth_test_inputs.tsv", INPUTS)):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Fails the test if any training starts."""
+    monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("training has started"))
+
+
+def call(command):
+    """run.main with the words of a command."""
+    run.main(shlex.split(command))
+
+
+PRETRAIN = "pretrain vanilla wiki.txt --writing_params_path pretrain.params"
+FINETUNE = "finetune vanilla wiki.txt --finetune_corpus_path birth_places_train.tsv --writing_params_path finetune.params"
+EVALUATE = ("evaluate vanilla wiki.txt --reading_params_path some.params --eval_corpus_path birth_dev.tsv "
+            "--outputs_path out.predictions")
+
+
+def some_params(path="some.params", variant="vanilla", corpus=TINY_CORPUS, **changed):
+    """Writes the parameters of an untrained model for SMALL and a corpus; gives them back."""
+    torch.manual_seed(31)
+    dataset = CharCorruptionDataset(corpus, SMALL.block_size)
+    model = GPT(GPTConfig(dataset.vocab_size, SMALL.block_size, **{**SMALL.model_settings(), variant: True, **changed}))
+    torch.save(model.state_dict(), path)
+    return model.state_dict()
+
+
+def answer(monkeypatch, *answers):
+    """Makes the model give these answers, in order; returns the list in which the prompts, lists of ids, will be."""
+    asked = []
+    stoi = CharCorruptionDataset(read_text("wiki.txt"), SMALL.block_size).stoi
+
+    def greedy_answers(model, prompts, stop_id, max_length):
+        asked.extend(prompts)
+        assert (stop_id, max_length) == (1, 32)
+        return [[stoi[char] for char in text] for text in answers]
+
+    monkeypatch.setattr(run, "greedy_answers", greedy_answers)
+    return asked
+
+
+# ---- the handout ----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("flags", ["", " --recipe quick --max_epochs 1 --seed 3 --device cpu"])
+def test_the_handouts_commands_work_as_they_stand(small, folder, capsys, variant, flags):
+    for line in HANDOUT.replace("vanilla", variant).strip().splitlines():
+        words = shlex.split(line + flags)
+        assert words[:2] == ["python", "src/run.py"]
+        before = set(os.listdir())
+        run.main(words[2:])
+        out, err = capsys.readouterr()
+        written = words[words.index("--outputs_path" if "evaluate" in words else "--writing_params_path") + 1]
+        assert set(os.listdir()) - before == {written}
+        assert f"data has {len(TINY_CORPUS)} characters, " in out and "number of parameters: " in out
+        if "birth_dev.tsv" in words:
+            assert re.search(r"^Correct: [0-3]\.0 out of 3\.0: \d+\.\d+%$", out, re.M) and "Predictions" not in out
+            assert len(read_text(written).split("\n")) == 3 + 1
+        elif "birth_test_inputs.tsv" in words:
+            assert out.endswith("No gold birth places provided; returning (0,0)\n"
+                                f"Predictions written to {written}; no targets provided\n")
+            assert len(read_text(written).split("\n")) == 2 + 1
+        else:
+            state = torch.load(written, weights_only=True)
+            assert ("blocks.0.attn.w2" in state) == (variant == "synthesizer")
+            assert "epoch 1/1, step " in err
+        assert "Traceback" not in out + err
+
+
+def test_the_quick_recipe_runs(folder, capsys):
+    """The real one, for one epoch."""
+    call(PRETRAIN + " --recipe quick --max_epochs 1")
+    assert torch.load("pretrain.params", weights_only=True)["pos_emb"].shape == (1, 80, 128)
+    assert "epoch 1/1, step 1/1" in capsys.readouterr().err
+
+
+def test_finetuning_starts_from_the_parameters_given(small, folder, monkeypatch):
+    state = some_params()
+    started = []
+    monkeypatch.setattr(Trainer, "train", lambda self: started.append(
+        {name: tensor.clone() for name, tensor in self.model.state_dict().items()}))
+    call(FINETUNE + " --reading_params_path some.params")
+    call(FINETUNE)
+    for name in ("head.weight", "tok_emb.weight", "blocks.0.mlp.0.weight"):
+        assert torch.equal(started[0][name], state[name]) and not torch.equal(started[1][name], state[name])
+
+
+def test_finetuning_may_write_over_what_it_read(small, folder):
+    before = some_params("own.params")
+    call("finetune vanilla wiki.txt --finetune_corpus_path birth_places_train.tsv --reading_params_path own.params "
+         "--writing_params_path own.params")
+    assert not torch.equal(torch.load("own.params", weights_only=True)["head.weight"], before["head.weight"])
+
+
+@pytest.mark.parametrize("variant", ["vanilla", "synthesizer"])
+def test_the_variant_reaches_the_model(small, folder, monkeypatch, variant):
+    models = []
+    monkeypatch.setattr(run, "pretrain", lambda dataset, block_size, model, **_: (None, models.append(model)))
+    monkeypatch.setattr(run, "train", lambda *_: None)
+    call(PRETRAIN.replace("vanilla", variant))
+    assert type(models[0].blocks[0].attn).__name__ == {"vanilla": "CausalSelfAttention",
+                                                       "synthesizer": "SynthesizerAttention"}[variant]
+
+
+def test_seed_epochs_and_device_reach_the_trainer(small, folder, monkeypatch):
+    configs = []
+    monkeypatch.setattr(Trainer, "train", lambda self: configs.append(self.config))
+    for command in (PRETRAIN, FINETUNE):
+        call(command + " --seed 5 --max_epochs 7 --device cpu")
+        call(command)
+    assert [config.seed for config in configs] == [5, 0, 5, 0]
+    assert [config.max_epochs for config in configs] == [7, 1, 7, 1]
+    assert configs[0].device == torch.device("cpu")
+
+
+# ---- evaluation -----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("places, line", [
+    (("Leeds", "York", "Hull"), "Correct: 3.0 out of 3.0: 100.0%"),
+    (("Leeds", "Hull", "York"), "Correct: 1.0 out of 3.0: 33.33333333333333%"),
+    (("York", "", "hull"), "Correct: 0.0 out of 3.0: 0.0%"),
+])
+def test_evaluation_prints_the_score_and_writes_the_places(small, folder, monkeypatch, capsys, places, line):
+    some_params()
+    answer(monkeypatch, *places)
+    call(EVALUATE)
+    assert capsys.readouterr().out.splitlines()[-1] == line
+    with open("out.predictions", "rb") as file:
+        assert file.read() == "".join(place + "\n" for place in places).encode("utf-8")
+
+
+def test_evaluation_asks_each_question_in_order(small, folder, monkeypatch):
+    some_params()
+    asked = answer(monkeypatch, "", "", "")
+    call(EVALUATE)
+    itos = CharCorruptionDataset(TINY_CORPUS, 48).itos
+    assert ["".join(itos[i] for i in ids) for ids in asked] == [
+        line.split("\t")[0] + "\u2047" for line in TINY_QUESTIONS.splitlines()]
+
+
+def test_predictions_are_utf8(small, folder, monkeypatch):
+    some_params()
+    answer(monkeypatch, "Ålesund", "Zoë", "\u25a1")
+    call(EVALUATE)
+    with open("out.predictions", "rb") as file:
+        assert file.read() == "Ålesund\nZoë\n□\n".encode("utf-8")
+
+
+def test_line_ends_in_a_prediction_shift_no_lines(small, folder, monkeypatch):
+    corpus = TINY_CORPUS.replace(" .\n", " .\u2028\x85\x0b\x0c\n")
+    (folder / "wiki.txt").write_text(corpus, encoding="utf-8", newline="")
+    some_params(corpus=corpus)
+    answer(monkeypatch, "Le\neds", "\u2028Yo\x85rk\x0b", "\n\n")
+    call(EVALUATE)
+    text = (folder / "out.predictions").read_bytes().decode("utf-8")
+    assert len(text.splitlines()) == text.count("\n") == 3
+    assert text.split("\n")[0] == "Le eds" and "York" in text.split("\n")[1].replace(" ", "")
+
+
+def test_unknown_characters_are_left_out_with_a_warning(small, folder, monkeypatch, capsys):
+    (folder / "birth_dev.tsv").write_text(TINY_QUESTIONS + "\nWhere was Šid Žig born?\tYork\nWhere was Aña born?\tYork\n",
+                                          encoding="utf-8")
+    some_params()
+    asked = answer(monkeypatch, "Leeds", "York", "Hull", "York", "York")
+    call(EVALUATE)
+    out, err = capsys.readouterr()
+    assert err.splitlines() == [
+        "warning: birth_dev.tsv: line 5: 'Š' (U+0160), 'Ž' (U+017D) are not in the pretraining corpus; left out of the question",
+        "warning: birth_dev.tsv: line 6: 'ñ' (U+00F1) is not in the pretraining corpus; left out of the question"]
+    assert out.splitlines()[-1] == "Correct: 5.0 out of 5.0: 100.0%"
+    assert read_text("out.predictions") == "Leeds\nYork\nHull\nYork\nYork\n"
+    itos = CharCorruptionDataset(TINY_CORPUS, 48).itos
+    assert "".join(itos[i] for i in asked[3]) == "Where was id ig born?\u2047"
+
+
+def test_a_real_models_predictions_are_the_references(small, folder, variant):
+    """Nothing replaced: a line is the reference's answer, up to the block's end."""
+    state = some_params(variant=variant)
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and "mask" not in name:
+            tensor.copy_(torch.randn(tensor.shape))
+    state["head.weight"][1] *= 0.1  # hardly any ⁇, so that the answers are long
+    torch.save(state, "some.params")
+    call(EVALUATE.replace("vanilla", variant, 1))
+    dataset = CharCorruptionDataset(TINY_CORPUS, 48)
+    question, room = "Where was Ann Lee born?", 48 if variant == "vanilla" else 47
+    expected = reference.greedy_answer(state, question, dataset.stoi, dataset.itos, 1, 2, room, max_new=room - len(question))
+    lines = read_text("out.predictions").split("\n")
+    assert lines[0] == " ".join(expected.splitlines()) and len(expected) > 3
+    assert len(lines) == 4 and lines[0] != lines[1] != lines[2]
+
+
+def test_evaluate_from_python(small, folder, monkeypatch, tiny_pretrain_dataset):
+    """As graders call it; it returns the score."""
+    model = GPT(GPTConfig(tiny_pretrain_dataset.vocab_size, 48, **SMALL.model_settings()))
+    answer(monkeypatch, "Leeds", "York", "York")
+    assert run.evaluate(model, tiny_pretrain_dataset, "birth_dev.tsv", "out.predictions") == (3.0, 2.0)
+    answer(monkeypatch, "Leeds", "York")
+    assert run.evaluate(model, tiny_pretrain_dataset, "birth_test_inputs.tsv", "out.predictions") == (0, 0)
+
+
+# ---- the same again -------------------------------------------------------------------------------------------------
+
+def files_of_a_run(seed):
+    for command in (PRETRAIN, FINETUNE + " --reading_params_path pretrain.params",
+                    EVALUATE.replace("some", "finetune")):
+        call(f"{command} --seed {seed} --max_epochs 2")
+    results = []
+    for name in ("pretrain.params", "finetune.params", "out.predictions"):
+        with open(name, "rb") as file:
+            results.append(file.read())
+    return results
+
+
+def test_the_same_seed_gives_the_same_bytes(small, folder):
+    first = files_of_a_run(1)
+    torch.manual_seed(99)
+    assert files_of_a_run(1) == first
+    other = files_of_a_run(2)
+    assert other[0] != first[0] and other[1] != first[1]
+
+
+FORMS = {
+    "CRLF": lambda text: text.replace("\n", "\r\n"),
+    "BOM": lambda text: "\ufeff" + text,
+    "blank lines": lambda text: "\n" + text.replace("\n", "\n  \n\n"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_form_of_the_files_changes_nothing(small, folder, capsys, form):
+    clean = files_of_a_run(1)
+    plain = capsys.readouterr().out
+    for name, text in (("wiki.txt", TINY_CORPUS), ("birth_places_train.tsv", TINY_QUESTIONS), ("birth_dev.tsv", TINY_QUESTIONS)):
+        (folder / name).write_bytes(FORMS[form](text).encode("utf-8"))
+    assert files_of_a_run(1) == clean
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if "blank" not in line] == plain.splitlines()
+    notes = [line for line in out.splitlines() if "blank" in line]
+    if form == "blank lines":
+        wiki = "wiki.txt: 9 blank lines skipped"
+        assert notes == [wiki, wiki, "birth_places_train.tsv: 7 blank lines skipped", wiki, "birth_dev.tsv: 7 blank lines skipped"]
+    else:
+        assert notes == []
+
+
+def test_one_blank_line_is_one(small, folder, untrained, capsys, monkeypatch):
+    monkeypatch.setattr(run, "train", lambda *_: None)
+    (folder / "wiki.txt").write_text("\n" + TINY_CORPUS, encoding="utf-8")
+    call(PRETRAIN)
+    assert "wiki.txt: 1 blank line skipped\n" in capsys.readouterr().out
+
+
+# ---- what graders call ----------------------------------------------------------------------------------------------
+
+def grown(documents):
+    """A text of so many documents, the last of them empty as after a line end, with all characters of TINY_QUESTIONS."""
+    return TINY_CORPUS + "Ann Lee.\n" * (documents - 1 - TINY_CORPUS.count("\n"))
+
+
+def vanilla_128(dataset):
+    return GPT(GPTConfig(dataset.vocab_size, 128, n_layer=1, n_head=2, n_embd=8))
+
+
+def constants(tconf):
+    return (tconf.max_epochs, tconf.batch_size, tconf.learning_rate, tconf.warmup_tokens, tconf.final_tokens)
+
+
+def check_common(tconf):
+    assert (tconf.lr_decay, tconf.num_workers, tconf.ckpt_path) == (True, 4, None)
+    assert (tconf.grad_norm_clip, tconf.weight_decay) == (1.0, 0.1)
+    assert tconf.betas == (0.9, 0.95) and isinstance(tconf.betas, tuple)
+    assert tconf.writer is None
+
+
+def test_pretrain_gives_config_and_trainer(untrained):
+    dataset = CharCorruptionDataset(grown(2938), 128)
+    assert len(dataset) == 2938
+    model = vanilla_128(dataset)
+    before = model.head.weight.detach().clone()
+    tconf, trainer = run.pretrain(dataset, 128, model)
+    assert constants(tconf) == (650, 128, 6e-3, 10240, 75212800)
+    check_common(tconf)
+    assert trainer.model is model and trainer.train_dataset is dataset and trainer.test_dataset is None
+    assert trainer.config is tconf and torch.equal(model.head.weight, before)
+
+
+@pytest.mark.parametrize("documents", [5, 100])
+def test_final_tokens_counts_the_pretraining_corpus(folder, untrained, documents):
+    dataset = CharCorruptionDataset(grown(documents), 128)
+    expected = 200 * documents * 128
+    assert run.pretrain(dataset, 128, vanilla_128(dataset))[0].final_tokens == expected
+    assert run.finetune(None, "birth_places_train.tsv", dataset, 128, vanilla_128(dataset))[0].final_tokens == expected
+
+
+def test_finetune_without_parameters(folder, untrained):
+    dataset = CharCorruptionDataset(grown(2938), 128)
+    model = vanilla_128(dataset)
+    before = model.head.weight.detach().clone()
+    tconf, trainer = run.finetune(None, "birth_places_train.tsv", dataset, 128, model)
+    assert constants(tconf) == (75, 256, 6e-4, 10240, 75212800)
+    check_common(tconf)
+    assert trainer.model is model and trainer.config is tconf and trainer.test_dataset is None
+    assert isinstance(trainer.train_dataset, NameDataset) and len(trainer.train_dataset) == 3
+    assert torch.equal(model.head.weight, before)
+
+
+def test_finetune_with_parameters(folder, untrained):
+    dataset = CharCorruptionDataset(grown(2938), 128)
+    torch.save(vanilla_128(dataset).state_dict(), "pretrained.params")
+    state = torch.load("pretrained.params", weights_only=True)
+    model = vanilla_128(dataset)
+    assert not torch.equal(model.head.weight, state["head.weight"])
+    tconf, trainer = run.finetune("pretrained.params", "birth_places_train.tsv", dataset, 128, model)
+    assert constants(tconf) == (10, 256, 6e-4, 10240, 75212800)
+    check_common(tconf)
+    assert trainer.model is model
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
+def test_later_editions_arguments(folder, untrained):
+    """Peak rate and writer, by place and by keyword."""
+    dataset = CharCorruptionDataset(TINY_CORPUS, 128)
+    writer = object()
+    for tconf, _ in (run.pretrain(dataset, 128, vanilla_128(dataset), 1e-2, writer),
+                     run.pretrain(dataset, 128, vanilla_128(dataset), pretrain_lr=1e-2, writer=writer),
+                     run.finetune(None, "birth_places_train.tsv", dataset, 128, vanilla_128(dataset), 1e-2, writer),
+                     run.finetune(None, "birth_places_train.tsv", dataset, 128, vanilla_128(dataset), finetune_lr=1e-2,
+                                  writer=writer),
+                     run.finetune(reading_params_path=None, finetune_corpus_path="birth_places_train.tsv",
+                                  pretrain_dataset=dataset, block_size=128, model=vanilla_128(dataset), finetune_lr=1e-2,
+                                  writer=writer)):
+        assert tconf.learning_rate == 1e-2 and tconf.writer is writer
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
+def test_train_trains_and_writes(folder, tiny_pretrain_dataset):
+    """As graders do it: without a seed, and with the recipe's four workers."""
+    model = GPT(GPTConfig(tiny_pretrain_dataset.vocab_size, 48, **SMALL.model_settings()))
+    before = model.head.weight.detach().clone()
+    _, trainer = run.pretrain(tiny_pretrain_dataset, 48, model, recipe=SMALL, max_epochs=2)
+    run.train(model, "trained.params", trainer)
+    assert not torch.equal(model.head.weight, before)
+    state = torch.load("trained.params", weights_only=True)
+    assert state.keys() == model.state_dict().keys()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
+def test_the_recipe_of_the_model():
+    assert COURSE.block_size == 128
+    assert COURSE.model_settings() == {"n_layer": 4, "n_head": 8, "n_embd": 256, "embd_pdrop": 0.1, "resid_pdrop": 0.1,
+                                       "attn_pdrop": 0.1}
+
+
+def test_the_course_recipe_is_the_default():
+    args = run.parse_arguments(shlex.split(PRETRAIN))
+    assert (args.recipe, args.seed, args.device, args.max_epochs) == ("course", 0, None, None)
+    assert run.RECIPES["course"] is COURSE
+
+
+@pytest.mark.skipif(not COURSE_FILES.is_dir(), reason="the course's files are not here")
+def test_final_tokens_of_the_courses_corpus(untrained):
+    """Through the command line's own reading of the file, so that no document is lost on the way."""
+    dataset = run.read_corpus(COURSE_FILES / "wiki.txt", 128)
+    assert run.pretrain(dataset, 128, vanilla_128(dataset))[0].final_tokens == 75_212_800
+
+
+def test_finetune_says_how_much_it_drops(folder, untrained, capsys, tiny_pretrain_dataset):
+    (folder / "foreign.tsv").write_text("Where was Zoë Lee born?\tÅlesund\n" + TINY_QUESTIONS, encoding="utf-8")
+    capsys.readouterr()
+    model = GPT(GPTConfig(tiny_pretrain_dataset.vocab_size, 48, **SMALL.model_settings()))
+    run.finetune(None, "foreign.tsv", tiny_pretrain_dataset, 48, model)
+    assert "foreign.tsv: 2 characters outside ASCII dropped" in capsys.readouterr().out
+
+
+# ---- mistakes -------------------------------------------------------------------------------------------------------
+
+def refused(capsys, command, *parts):
+    """Asserts that the command ends with exit code 2 and one line on standard error that holds the parts."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as exit:
+        call(command)
+    assert exit.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith("run.py: error: ") and err.endswith("\n") and len(err.splitlines()) == 1, err
+    assert "Traceback" not in err and all(part in err for part in parts), err
+    return err
+
+
+@pytest.fixture
+def ready(small, folder, untrained):
+    """The files, parameters for evaluation, and no training."""
+    some_params()
+    return folder
+
+
+@pytest.mark.parametrize("command, flag", [
+    (PRETRAIN, "--writing_params_path"), (FINETUNE, "--finetune_corpus_path"), (FINETUNE, "--writing_params_path"),
+    (EVALUATE, "--reading_params_path"), (EVALUATE, "--eval_corpus_path"), (EVALUATE, "--outputs_path"),
+])
+def test_a_missing_flag(ready, capsys, command, flag):
+    refused(capsys, re.sub(rf" {flag} \S+", "", command), f"{command.split()[0]} needs {flag}")
+
+
+@pytest.mark.parametrize("command, name", [
+    (PRETRAIN, "wiki.txt"), (FINETUNE, "birth_places_train.tsv"), (EVALUATE, "some.params"), (EVALUATE, "birth_dev.tsv"),
+    (FINETUNE + " --reading_params_path none.params", "none.params"),
+])
+def test_a_missing_file_or_a_folder(ready, capsys, command, name):
+    if (ready / name).exists():
+        (ready / name).unlink()
+    refused(capsys, command, f"{name}: no such file")
+    (ready / name).mkdir()
+    refused(capsys, command, f"{name}: is a folder")
+
+
+@pytest.mark.parametrize("command, flag", [
+    (PRETRAIN, "--writing_params_path"), (FINETUNE, "--writing_params_path"), (EVALUATE, "--outputs_path")])
+def test_an_output_that_cannot_be_written(ready, capsys, command, flag):
+    def written_to(path):
+        return re.sub(rf"{flag} \S+", f"{flag} {path}", command)
+
+    refused(capsys, written_to("no/such/out.file"), f"{flag} no/such/out.file: there is no folder no/such")
+    (ready / "results").mkdir()
+    refused(capsys, written_to("results"), f"{flag} results: is a folder")
+    refused(capsys, written_to("results/"), f"{flag} results/: is a folder")
+    refused(capsys, written_to("wiki.txt/out.file"), f"{flag} wiki.txt/out.file: there is no folder wiki.txt")
+    for name in ("wiki.txt", "./wiki.txt"):
+        refused(capsys, written_to(name), f"{flag} {name}: would overwrite an input")
+    os.link("wiki.txt", "linked.txt")
+    refused(capsys, written_to("linked.txt"), "would overwrite an input")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write and read everywhere")
+def test_permissions(ready, capsys):
+    (ready / "locked").mkdir(mode=0o500)
+    refused(capsys, PRETRAIN.replace("pretrain.params", "locked/pretrain.params"), "the folder locked cannot be written to")
+    (ready / "wiki.txt").chmod(0)
+    refused(capsys, PRETRAIN, "wiki.txt: cannot be read")
+
+
+@pytest.mark.parametrize("command", [
+    FINETUNE.replace("finetune.params", "birth_places_train.tsv"),
+    EVALUATE.replace("out.predictions", "birth_dev.tsv"),
+    EVALUATE.replace("out.predictions", "some.params"),
+    EVALUATE.replace("out.predictions", "./some.params"),
+])
+def test_an_output_must_not_be_an_input(ready, capsys, command):
+    before = {path.name: path.read_bytes() for path in ready.iterdir()}
+    refused(capsys, command, "would overwrite an input")
+    assert {path.name: path.read_bytes() for path in ready.iterdir()} == before
+
+
+@pytest.mark.parametrize("content, message", [
+    (b"", "no document"), (b"\n  \n\t\n", "no document"), (b"\xef\xbb\xbf", "no document"),
+    ("Ann Lee.\nBob \u2047 Whist.\n".encode(), "line 2: holds \u2047 (U+2047)"),
+    ("Ann Lee.\n\n\nBob \u25a1 Whist.\n".encode(), "line 4: holds \u25a1 (U+25A1)"),
+    (b"Ann Lee.\nCaf\xe9.\n", "line 2: byte 0xe9 is not UTF-8"),
+    ("Ann Lee.\n".encode("utf-16"), "line 1: byte 0xff is not UTF-8"),
+])
+@pytest.mark.parametrize("command", [PRETRAIN, EVALUATE])
+def test_a_corpus_that_cannot_be_used(ready, capsys, command, content, message):
+    (ready / "wiki.txt").write_bytes(content)
+    refused(capsys, command, f"wiki.txt: {message}")
+    assert not (ready / "out.predictions").exists() and not (ready / "pretrain.params").exists()
+
+
+TSV_MISTAKES = {
+    "two tabs": ("Where?\tLeeds\n\nWhere?\tYork\tUK\n", "line 3: 2 tabs"),
+    "no question": ("Where?\tLeeds\n\tYork\n", "line 2: no question"),
+    "a place missing": ("Where?\tLeeds\nWhere?\tYork\nWhere?\n", "line 3: no place"),
+    "places missing but one": ("Where?\nWhere?\tYork\n", "line 1: no place"),
+    "empty": ("", "no question"),
+    "blank": ("\n \n", "no question"),
+}
+
+
+@pytest.mark.parametrize("mistake", TSV_MISTAKES)
+@pytest.mark.parametrize("command, name", [(FINETUNE, "birth_places_train.tsv"), (EVALUATE, "birth_dev.tsv")])
+def test_a_tsv_that_cannot_be_used(ready, capsys, command, name, mistake):
+    content, message = TSV_MISTAKES[mistake]
+    (ready / name).write_text(content, encoding="utf-8")
+    refused(capsys, command, f"{name}: ", message)
+    assert not (ready / "out.predictions").exists() and not (ready / "finetune.params").exists()
+
+
+@pytest.mark.parametrize("command, name", [(FINETUNE, "birth_places_train.tsv"), (EVALUATE, "birth_dev.tsv")])
+def test_a_tsv_that_is_not_utf8(ready, capsys, command, name):
+    (ready / name).write_bytes(b"Where?\tLeeds\nWhere?\tZ\xfcrich\n")
+    refused(capsys, command, f"{name}: line 2: byte 0xfc is not UTF-8")
+
+
+@pytest.mark.parametrize("content, message", [
+    ("Where was Ann Lee born?\tLeeds\nWhere was Xaver born?\tLeeds\n", "line 2: 'X' (U+0058) is not in the"),
+    ("Where was Ann Lee born?\n", "line 1: no place after the question"),
+    ("Where?\tLeeds\nWhere was Ann Lee born?" + 20 * " York" + "\tLeeds\n", "line 2: question and place take 130 characters"),
+])
+def test_a_finetuning_corpus_that_cannot_be_learned(ready, capsys, content, message):
+    (ready / "birth_places_train.tsv").write_text(content, encoding="utf-8")
+    refused(capsys, FINETUNE, "birth_places_train.tsv: ", message)
+
+
+@pytest.mark.parametrize("room, variant", [(48, "vanilla"), (47, "synthesizer")])
+def test_a_question_that_is_too_long(ready, capsys, variant, room):
+    """A question that just fits with its ⁇ is asked; it has one character of answer."""
+    some_params(variant=variant)
+    command = EVALUATE.replace("vanilla", variant, 1)
+    fits = "Where " * 10
+    (ready / "birth_dev.tsv").write_text(f"Where?\n{fits[:room - 2]}?\n", encoding="utf-8")
+    call(command)
+    lines = read_text("out.predictions").split("\n")
+    assert len(lines) == 3 and len(lines[1]) <= 1
+    os.remove("out.predictions")
+    (ready / "birth_dev.tsv").write_text(f"Where?\n\n{fits[:room - 1]}?\n", encoding="utf-8")
+    refused(capsys, command, f"birth_dev.tsv: line 3: the question takes {room + 1} characters", f"room for {room}")
+    assert not os.path.exists("out.predictions")
+
+
+WRONG_PARAMS = {
+    "the other variant": lambda: some_params(variant="synthesizer"),
+    "another vocabulary": lambda: some_params(corpus=TINY_CORPUS + "XYZ"),
+    "another size": lambda: some_params(n_embd=16),
+    "more layers": lambda: some_params(n_layer=2),
+    "a text": lambda: open("some.params", "w").write("Ann Lee. Ann Lee was born in Leeds .\n"),
+    "nothing": lambda: open("some.params", "w").close(),
+    "half a file": lambda: halve("some.params"),
+    "a list": lambda: torch.save([1, 2, 3], "some.params"),
+    "other things by name": lambda: torch.save({"head.weight": "text"}, "some.params"),
+    "an object": lambda: torch.save(torch.nn.Linear(1, 1), "some.params"),
+}
+
+
+def halve(path):
+    size = os.path.getsize(path)
+    with open(path, "r+b") as file:
+        file.truncate(size // 2)
+
+
+@pytest.mark.parametrize("wrong", WRONG_PARAMS)
+@pytest.mark.parametrize("command", [FINETUNE + " --reading_params_path some.params", EVALUATE])
+def test_parameters_that_do_not_fit(ready, capsys, command, wrong):
+    WRONG_PARAMS[wrong]()
+    err = refused(capsys, command, "some.params: ")
+    if wrong == "the other variant":
+        assert "it holds a synthesizer model, not a vanilla one" in err
+    assert not (ready / "out.predictions").exists() and not (ready / "finetune.params").exists()
+
+
+def test_vanilla_parameters_are_not_the_synthesizers(ready, capsys):
+    refused(capsys, EVALUATE.replace("vanilla", "synthesizer", 1), "it holds a vanilla model, not a synthesizer one")
+
+
+@pytest.mark.parametrize("flags, part", [
+    ("--device abacus", "--device abacus: "), ("--device cpu:x", "--device cpu:x: "), ("--device meta", "--device meta: "),
+    ("--seed -1", "--seed is -1"), ("--seed 4294967296", "--seed is 4294967296"), ("--seed x", "--seed"),
+    ("--max_epochs 0", "--max_epochs is 0"), ("--max_epochs -3", "--max_epochs is -3"), ("--max_epochs 1.5", "--max_epochs"),
+    ("--recipe slow", "--recipe"), ("--unknown 1", "--unknown"), ("--seed", "--seed"),
+])
+def test_a_wrong_setting(ready, capsys, flags, part):
+    refused(capsys, f"{PRETRAIN} {flags}", part)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+@pytest.mark.parametrize("name", ["cuda", "cuda:1"])
+def test_cuda_where_there_is_none(ready, capsys, name):
+    for command in (PRETRAIN, FINETUNE, EVALUATE):
+        refused(capsys, f"{command} --device {name}", f"--device {name}: ")
+
+
+@pytest.mark.parametrize("command, part", [
+    ("", "required"), ("pretrain", "required"), ("pretrain vanilla", "required"),
+    (PRETRAIN.replace("pretrain", "forget", 1), "forget"), (PRETRAIN.replace("vanilla", "additive"), "additive"),
+    (PRETRAIN.replace("vanilla", "Vanilla"), "Vanilla"),
+])
+def test_a_wrong_word(ready, capsys, command, part):
+    refused(capsys, command, part)
+
+
+def test_a_flag_without_use_is_noted_and_not_read(small, folder, capsys, monkeypatch):
+    monkeypatch.setattr(Trainer, "train", lambda self: None)
+    call(PRETRAIN + " --eval_corpus_path no.tsv --outputs_path no/out")
+    assert capsys.readouterr().err.splitlines() == ["note: pretrain makes no use of --eval_corpus_path",
+                                                    "note: pretrain makes no use of --outputs_path"]
+
+
+def test_interruption_is_one_line(small, folder, capsys, monkeypatch):
+    def train(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "train", train)
+    with pytest.raises(SystemExit) as exit:
+        call(PRETRAIN)
+    assert exit.value.code == 130 and capsys.readouterr().err == "run.py: interrupted\n"
+    assert not (folder / "pretrain.params").exists()
+
+
+def test_our_own_mistakes_are_not_hidden(small, folder, monkeypatch):
+    """Only the user's are one line; a defect of the code keeps its traceback."""
+    def train(self):
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(Trainer, "train", train)
+    with pytest.raises(ValueError, match="a defect"):
+        call(PRETRAIN)
+    assert issubclass(InputError, ValueError)
+
+
+# ---- as a process ---------------------------------------------------------------------------------------------------
+
+def process(*words, cwd, **environment):
+    return subprocess.run([sys.executable, *words], cwd=cwd, capture_output=True, timeout=120,
+                          env={**os.environ, "OMP_NUM_THREADS": "1", **environment})
+
+
+def test_import_run_runs_nothing(tmp_path):
+    code = f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r}); sys.argv = ['x', 'pretrain']; import run"
+    done = process("-c", code, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr, os.listdir(tmp_path)) == (0, b"", b"", [])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of files are bytes on POSIX alone")
+@pytest.mark.parametrize("name", ["Zoë.txt".encode("utf-8"), "Zoë.txt".encode("latin-1")])
+def test_a_mistake_as_a_process_sees_it(folder, name):
+    """Also where the missing file's name is not UTF-8."""
+    done = process(str(ROOT / "src" / "run.py"), "pretrain", "vanilla", name, "--writing_params_path", "x.params", cwd=folder)
+    assert done.returncode == 2 and done.stdout == b""
+    assert done.stderr.count(b"\n") == 1 and done.stderr.startswith(b"run.py: error: ") and b"no such file" in done.stderr
+
+
+def test_evaluation_as_a_process(folder):
+    """The quick recipe's model, untrained, in a locale of ASCII alone; the predictions are UTF-8 and one a question."""
+    from recipe import QUICK
+    dataset = CharCorruptionDataset(TINY_CORPUS, QUICK.block_size)
+    torch.save(GPT(GPTConfig(dataset.vocab_size, QUICK.block_size, **QUICK.model_settings())).state_dict(), "some.params")
+    (folder / "birth_dev.tsv").write_text(TINY_QUESTIONS + "Where was Šid born?\tHull\n", encoding="utf-8")
+    done = process(str(ROOT / "src" / "run.py"), *shlex.split(EVALUATE), "--recipe", "quick", cwd=folder,
+                   LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0 and re.search(r"^Correct: \d\.0 out of 4\.0: ", done.stdout.decode("utf-8"), re.M)
+    assert "line 4: 'Š' (U+0160) is not in the pretraining corpus" in done.stderr.decode("utf-8")
+    assert read_text("out.predictions").count("\n") == 4
