@@ -25,6 +25,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 case $seed in '' | *[!0-9]*) usage_error "--seed is '$seed'; a whole number from 0 is expected" ;; esac
+[ ${#seed} -le 9 ] || usage_error "--seed is $seed; at most nine digits are expected"
 [ "$recipe" = course ] || [ -z "$data" ] || usage_error "--quick makes its own small corpus; --data goes without it"
 
 # Paths given on the command line are relative to the caller's folder, the script's own to the project's root.
@@ -38,6 +39,7 @@ mkdir -p "$out/stages" "$out/logs" 2>/dev/null || usage_error "--out: the folder
 
 source tools/python_env.sh
 choose_python "torch tqdm numpy" requirements.txt
+case $PYTHON in /*) ;; */*) PYTHON=$PWD/$PYTHON ;; esac
 
 # stage NAME OUTPUT COMMAND…: runs the command unless it is complete, that is, it once ended well and its output (a path,
 # or - for none) is still there. What it prints is kept in logs/NAME.log, how long it took in stages/NAME.seconds.

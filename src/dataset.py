@@ -113,13 +113,10 @@ class CharCorruptionDataset(Dataset):
         Raises InputError if data holds ⁇ or □, which have their own meaning here.
         """
         self.MASK_CHAR, self.PAD_CHAR = MASK_CHAR, PAD_CHAR
-        for name, char in (("mask", MASK_CHAR), ("padding", PAD_CHAR)):
-            if char in data:
-                line = data.count("\n", 0, data.index(char)) + 1
-                raise InputError(f"line {line}: holds {char} (U+{ord(char):04X}), which is reserved as the {name} character")
+        refuse_reserved(data)
         self.longest = int(block_size * 7 / 8)
         if self.longest < 4 or self.longest + 2 > block_size:
-            raise ValueError(f"block_size is {block_size}; it must be at least 9 to hold a document of int(7/8) of it and two ⁇")
+            raise ValueError(f"block_size is {block_size}; at least 9 are needed, for int(7/8) of it and two ⁇ to fit")
         codes = np.frombuffer(data.encode("utf-32-le", "surrogatepass"), dtype="<u4")
         alphabet, ids = np.unique(codes, return_inverse=True)
         chars = [PAD_CHAR, MASK_CHAR] + [chr(code) for code in alphabet]
@@ -257,6 +254,14 @@ class NameDataset(Dataset):
         x, _ = input_and_target(self._x[indices])
         _, y = input_and_target(self._y[indices])
         return list(zip(x, y))
+
+
+def refuse_reserved(data):
+    """Raises InputError with the line's number if a corpus holds ⁇ or □."""
+    for name, char in (("mask", MASK_CHAR), ("padding", PAD_CHAR)):
+        if char in data:
+            line = data.count("\n", 0, data.index(char)) + 1
+            raise InputError(f"line {line}: holds {char} (U+{ord(char):04X}), which is reserved as the {name} character")
 
 
 def input_and_target(rows):

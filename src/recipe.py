@@ -18,13 +18,13 @@ class Training:
     decay_epochs: int
 
     def final_tokens(self, pretrain_dataset, block_size):
-        """The target positions after which the cosine is at its bottom. For the course's wiki.txt 200·2938·128 = 75,212,800."""
+        """Target positions until the cosine's bottom. For the course's wiki.txt 200·2938·128 = 75,212,800."""
         return self.decay_epochs * len(pretrain_dataset) * block_size
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Sizes of the model, its dropout probability, and the trainings: with, and without, pretrained parameters to start from."""
+    """Sizes of the model, its dropout probability, and the three trainings."""
     block_size: int
     n_layer: int
     n_head: int

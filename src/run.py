@@ -15,7 +15,8 @@ import torch
 
 from attention import VARIANTS
 from checkpoint import load_params, save_params, write_atomically
-from dataset import MASK_CHAR, CharCorruptionDataset, InputError, NameDataset, describe, errors_name, parse_questions, read_text
+from dataset import (MASK_CHAR, CharCorruptionDataset, InputError, NameDataset, describe, errors_name, parse_questions,
+                     read_text, refuse_reserved)
 from model import GPT, GPTConfig
 from recipe import COURSE, RECIPES
 from trainer import Trainer, TrainerConfig
@@ -120,12 +121,13 @@ def read_corpus(path, block_size):
     """The pretraining dataset of a corpus file, blank lines between documents left out (with a note)."""
     text = read_text(path)
     note_blank_lines(path, text)
+    with errors_name(path):
+        refuse_reserved(text)  # here, where its line numbers are the file's
     documents = [line for line in text.split("\n") if line.strip()]
     if not documents:
         raise InputError(f"{path}: no document in it")
     ending = "\n" if text.endswith("\n") else ""
-    with errors_name(path):
-        return CharCorruptionDataset("\n".join(documents) + ending, block_size)
+    return CharCorruptionDataset("\n".join(documents) + ending, block_size)
 
 
 def note_blank_lines(path, text):
@@ -133,6 +135,10 @@ def note_blank_lines(path, text):
     blank = sum(not line.strip() for line in text.removesuffix("\n").split("\n"))
     if blank and text.strip():
         print(f"{path}: {blank} blank {'line' if blank == 1 else 'lines'} skipped")
+
+
+def is_same_file(path, other):
+    return os.path.exists(path) and os.path.samefile(path, other)
 
 
 class Parser(argparse.ArgumentParser):
@@ -187,7 +193,8 @@ def check_paths(args):
         if not os.access(folder, os.W_OK):
             raise InputError(f"--{flag} {path}: the folder {folder} cannot be written to")
         for other in inputs:
-            if os.path.exists(path) and os.path.samefile(path, other) and not other == args.reading_params_path:
+            # Finetuning may put the finetuned parameters in the place of the pretrained ones, once it is done.
+            if (args.function, other) != ("finetune", args.reading_params_path) and is_same_file(path, other):
                 raise InputError(f"--{flag} {path}: would overwrite an input of this command")
     flags = {flag for by_function in (READS, WRITES) for names in by_function.values() for flag in names}
     for flag in sorted(flags - set(reads + writes)):
@@ -201,7 +208,7 @@ def choose_device(name):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch has one for each kind of absence
         raise InputError(f"--device {name}: {str(error).splitlines()[0]}") from None
     return device
@@ -235,8 +242,8 @@ def run(args):
 
 def main(arguments=None):
     """The command line. Exits with 2 and one line where the input is at fault, with 130 at Ctrl-C."""
-    sys.stdout.reconfigure(encoding="utf-8")
-    sys.stderr.reconfigure(encoding="utf-8")
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # a file's name need not be UTF-8
     args = parse_arguments(arguments)
     try:
         run(args)

@@ -7,6 +7,7 @@ at any epoch can be had without the epochs before.
 """
 import math
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
@@ -89,7 +90,8 @@ class Trainer:
     def _train_epoch(self, epoch, optimizer, progress):
         config = self.config
         if config.seed is not None:
-            torch.manual_seed(config.seed + 2 ** 32 * epoch)  # dropout too depends on seed and epoch alone
+            # Dropout too depends on seed and epoch alone. Mixed into 32 bits, since torch's CPU generator takes no more.
+            torch.manual_seed(int(np.random.SeedSequence([config.seed, epoch]).generate_state(1)[0]))
         self.model.train()
         for x, y in self._batches(self.train_dataset, epoch):
             self.model.zero_grad(set_to_none=True)
