@@ -19,7 +19,7 @@ while [ $# -gt 0 ]; do
             [ $# -ge 2 ] && [ -n "$2" ] || usage_error "$1 needs a value"
             printf -v "${1#--}" %s "$2"
             shift ;;
-        -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+        -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p;}' "$0"; exit 0 ;;
         *) usage_error "unknown argument '$1' (see run_all.sh --help)" ;;
     esac
     shift
@@ -42,7 +42,7 @@ choose_python "torch tqdm numpy" requirements.txt
 case $PYTHON in /*) ;; */*) PYTHON=$PWD/$PYTHON ;; esac
 
 # stage NAME OUTPUT COMMAND…: runs the command unless it is complete, that is, it once ended well and its output (a path,
-# or - for none) is still there. What it prints is kept in logs/NAME.log, how long it took in stages/NAME.seconds.
+# or - for none) is still there. Its standard output is kept in logs/NAME.log, how long it took in stages/NAME.seconds.
 stage() {
     local name=$1 output=$2 mark=$out/stages/$1.seconds start=$SECONDS
     shift 2
@@ -56,7 +56,8 @@ stage() {
         exit 1
     fi
     mv "$out/logs/$name.log.part" "$out/logs/$name.log"
-    echo $((SECONDS - start)) > "$mark"
+    echo $((SECONDS - start)) > "$mark.part"
+    mv "$mark.part" "$mark"
     echo "== $name: $((SECONDS - start)) s"
 }
 

@@ -136,9 +136,12 @@ class CharCorruptionDataset(Dataset):
         return len(self.data)
 
     def __getitem__(self, index):
-        draws = np.array([[random.random() for _ in range(self.DRAWS)]])
-        x, y = self.corrupt([index], draws)
-        return x[0], y[0]
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices):
+        """A batch at once; torch's DataLoader calls this where a dataset has it."""
+        x, y = self.corrupt(indices, np.array([[random.random() for _ in range(self.DRAWS)] for _ in indices]))
+        return list(zip(x, y))
 
     def at_epoch(self, seed, epoch):
         """The items of one epoch of a run: a Dataset in which item i depends on nothing but (seed, epoch, i)."""

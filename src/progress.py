@@ -42,7 +42,8 @@ class Progress:
         self.step += 1
         if self.bar is not None:
             self.bar.set_description(f"epoch {epoch}/{self.epochs}", refresh=False)
-            self.bar.set_postfix_str(f"loss {loss:.4f}, lr {rate:.2e}", refresh=False)
+            if loss is not None:
+                self.bar.set_postfix_str(f"loss {loss:.4f}, lr {rate:.2e}", refresh=False)
             self.bar.update()
         elif loss is not None:
             self.last_line = time.monotonic()

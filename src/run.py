@@ -15,8 +15,8 @@ import torch
 
 from attention import VARIANTS
 from checkpoint import load_params, save_params, write_atomically
-from dataset import (MASK_CHAR, CharCorruptionDataset, InputError, NameDataset, describe, errors_name, parse_questions,
-                     read_text, refuse_reserved)
+from dataset import (MASK_CHAR, PAD_CHAR, CharCorruptionDataset, InputError, NameDataset, describe, errors_name,
+                     parse_questions, read_text, refuse_reserved)
 from model import GPT, GPTConfig
 from recipe import COURSE, RECIPES
 from trainer import Trainer, TrainerConfig
@@ -105,12 +105,13 @@ def evaluate(model, pretrain_dataset, eval_corpus_path, outputs_path):
 
 
 def encode_prompt(question, pretrain_dataset, max_positions, path):
-    """`question ⁇` as ids; characters that the vocabulary lacks are left out, with a warning on standard error."""
-    unknown = sorted(set(question.text) - pretrain_dataset.stoi.keys())
+    """`question ⁇` as ids; characters that no corpus can have taught are left out, with a warning on standard error."""
+    known = pretrain_dataset.stoi.keys() - {MASK_CHAR, PAD_CHAR}
+    unknown = sorted(set(question.text) - known)
     if unknown:
         print(f"warning: {path}: line {question.line}: {describe(unknown)} not in the pretraining corpus; left out of the "
               "question", file=sys.stderr)
-    ids = [pretrain_dataset.stoi[char] for char in question.text + MASK_CHAR if char in pretrain_dataset.stoi]
+    ids = [pretrain_dataset.stoi[char] for char in question.text if char in known] + [pretrain_dataset.stoi[MASK_CHAR]]
     if len(ids) > max_positions:
         raise InputError(f"line {question.line}: the question takes {len(ids)} characters with its {MASK_CHAR}; the model has "
                          f"room for {max_positions}")
@@ -209,8 +210,9 @@ def choose_device(name):
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch has one for each kind of absence
-        raise InputError(f"--device {name}: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # torch has a class of its own for each way in which a device can be absent
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"--device {name}: {reason}") from None
     return device
 
 
@@ -243,7 +245,8 @@ def run(args):
 def main(arguments=None):
     """The command line. Exits with 2 and one line where the input is at fault, with 130 at Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # a file's name need not be UTF-8
+        if hasattr(stream, "reconfigure"):  # a notebook's stream has not
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # a file's name need not be UTF-8
     args = parse_arguments(arguments)
     try:
         run(args)

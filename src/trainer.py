@@ -1,7 +1,8 @@
 """
 A training loop, after minGPT's: model and datasets in, trained parameters out. It knows nothing of GPT, places or text.
 
-A model is called as model(x, y) and returns (anything, mean loss over the targets that are not 0). A dataset may have
+A model is called as model(x, y) and returns (anything, mean loss over the targets that are not 0); it is causal, so that what
+follows a row's last target does not matter. A dataset may have
 at_epoch(seed, epoch), which returns the dataset as that epoch sees it; a run is then the same every time, and its data
 at any epoch can be had without the epochs before.
 """
@@ -57,13 +58,12 @@ class Trainer:
     """
 
     def __init__(self, model, train_dataset, test_dataset, config):
-        self.model = model
         self.train_dataset = train_dataset
         self.test_dataset = test_dataset
         self.config = config
         self.device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.tokens = 0  # target positions seen so far, the clock of the learning rate
-        self.model = self.model.to(self.device)
+        self.model = model.to(self.device)
 
     def save_checkpoint(self):
         """Writes the model's parameters to config.ckpt_path, if there is one."""

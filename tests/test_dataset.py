@@ -141,7 +141,7 @@ def test_reserved_characters_are_refused_with_their_line(char, code, before, lin
 
 @pytest.mark.parametrize("block_size", range(9))
 def test_a_block_too_small_for_a_document_and_two_masks_is_refused(block_size):
-    with pytest.raises(ValueError, match=f"block_size is {block_size}; .* at least 9"):
+    with pytest.raises(ValueError, match=f"block_size is {block_size}; at least 9"):
         CharCorruptionDataset("Ann Lee was born in Leeds .", block_size)
 
 

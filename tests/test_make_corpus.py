@@ -39,7 +39,8 @@ class Folder:
         self.test = [QUESTION.fullmatch(line)[1] for line in self.texts[FILES[3]].split("\n")[:-1]]
         self.by_name = {}
         for document in self.documents:
-            self.by_name.setdefault(re.split(r"(?<! [A-ZÀ-Ž])\. ", document, maxsplit=1)[0], []).append(document)
+            title = re.split(r"(?<! [A-ZÀ-Ž])\. ", document, maxsplit=1)[0]
+            self.by_name.setdefault(title.removeprefix("Entry for "), []).append(document)
 
     @staticmethod
     def pairs(text):
@@ -314,8 +315,9 @@ def test_quick(quick, full):
     for name, place in quick.train + quick.dev:
         assert place in quick.by_name[name][0], quick.by_name[name]
     lengths = sorted(map(len, quick.documents))
-    assert lengths[0] >= 30 and lengths[-1] <= 100 and 55 <= statistics.mean(lengths) <= 70
-    assert lengths[len(lengths) // 10] >= 45 and lengths[-len(lengths) // 10] <= 80
+    assert lengths[0] >= 40 and lengths[-1] <= 100 and 60 <= statistics.mean(lengths) <= 75
+    assert lengths[len(lengths) // 10] >= 50 and lengths[-len(lengths) // 10] <= 85
+    assert all(document.startswith("Entry for ") for document in quick.documents)
     assert sum(place == "London" for _, place in quick.dev) == math.floor(0.05 * size.n_dev + 0.5)
     assert set("".join(quick.texts[name] for name in FILES[1:])) - {"\t"} <= set(quick.texts["wiki.txt"])
     expected = sum(mc.best_guess(name)[1] for name, _ in quick.dev) / size.n_dev

@@ -126,7 +126,7 @@ def test_the_handouts_commands_work_as_they_stand(small, folder, capsys, variant
 def test_the_quick_recipe_runs(folder, capsys):
     """The real one, for one epoch."""
     call(PRETRAIN + " --recipe quick --max_epochs 1")
-    assert torch.load("pretrain.params", weights_only=True)["pos_emb"].shape == (1, 80, 128)
+    assert torch.load("pretrain.params", weights_only=True)["pos_emb"].shape == (1, 128, 128)
     assert "epoch 1/1, step 1/1" in capsys.readouterr().err
 
 

@@ -428,7 +428,7 @@ def test_the_active_python_is_taken_if_it_has_all(bare):
     good = script(bare.folder / "good python", 'echo "good $*" >> "$CALLS"')
     done = bare(PYTHON=str(good))
     assert (done.returncode, done.stdout) == (0, f"chose {good}\n")
-    assert len(done.calls) == 1 and done.calls[0].endswith(" torch tqdm") and not bare.venv.exists()
+    assert done.calls[-1].endswith(" torch tqdm") and not any("venv" in call for call in done.calls) and not bare.venv.exists()
     script(bare.folder / "bin" / "python3", 'echo "good $*" >> "$CALLS"')
     assert bare().stdout == "chose python3\n"
 

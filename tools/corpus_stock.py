@@ -516,12 +516,10 @@ TAILS = {
 # The whole text of a document of the quick corpus: one short sentence that tells the birth place.
 SHORT = {
     "any": (
-        "{N} was born in {P}", "{S} was born in {P} in {y}", "{S} was born {at} {P} in {y}", "Born in {P}, {S} {is} {a_role}",
-        "{N}, {role}, was born in {P}", "{S} {is} {a_role} born in {P}", "A native of {P}, {S} {is} {a_role}"),
-    "living": (
-        "{N} (born {y} in {P}) is {a_role}", "{N} (born {y}, {P}) is {a_role}", "{S} (b. {y} in {P}) is {a_role}"),
-    "dead": (
-        "{S} ({y} {P} -- {dy} {L}) was {a_role}", "{N} ({y}?, {P}) was {a_role}"),
+        "{S} was born in {P}", "The {role} {S} was born in {P}", "Born in {P}, {S} {is} {a_role}", "{S} {is} {a_role} born in {P}",
+        "A native of {P}, {S} {is} {a_role}", "{S} (born in {P}) {is} {a_role}", "{S} (born in {P}?) {is} {a_role}"),
+    "living": (),
+    "dead": (),
 }
 
 # Names of well-known people that the rules could compose: never used.

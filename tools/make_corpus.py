@@ -29,6 +29,10 @@ ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_SEED = 224
 READ = 112              # a document is read up to int(128 * 7/8) characters in pretraining: what comes later is never seen
 
+# A quick document is headed "Entry for NAME": its ten letters put the name where "Where was NAME born?" has it. A GPT learns each
+# position by itself, and one that trains for minutes on few people recalls a name only at the positions where it read it.
+QUICK_TITLE = "Entry for "
+
 
 @dataclass(frozen=True)
 class Size:
@@ -42,7 +46,7 @@ class Size:
 
 SIZES = {
     "full": Size(n_train=2000, n_dev=500, n_test=437, short=False, late=0.04, silent=0.04),
-    "quick": Size(n_train=450, n_dev=150, n_test=50, short=True, late=0.0, silent=0.0),
+    "quick": Size(n_train=150, n_dev=150, n_test=20, short=True, late=0.0, silent=0.0),
 }
 
 
@@ -135,7 +139,8 @@ def draw_document(dice, person, kind_of_text):
         sentences = [write(stock.NO_BIRTH), *tails(n // 2), told, *tails(n - n // 2)]
     else:
         sentences = [write(stock.BIRTH)] + tails(n)
-    text = ". ".join([person.name] + sentences).replace("?. ", "? ")
+    title = QUICK_TITLE + person.name if kind_of_text == "short" else person.name
+    text = ". ".join([title] + sentences).replace("?. ", "? ")
     return text + " ."
 
 

@@ -2,8 +2,18 @@
 # import the modules: the active one if it can, else that of the virtual environment .venv, which is made if need be.
 
 can_import() {  # PYTHON_COMMAND MODULES
-    "$1" -c 'import importlib, sys; [importlib.import_module(name) for name in sys.argv[1].split()]' "$2" >/dev/null 2>&1
+    "$1" -c "$IMPORT_THEM" "$2" >/dev/null 2>&1
 }
+
+# The modules, torch of a version that the code runs on, and a numpy that this torch was built for.
+IMPORT_THEM='
+import importlib, sys
+for name in sys.argv[1].split():
+    importlib.import_module(name)
+import numpy, torch
+torch.from_numpy(numpy.zeros(1))
+assert tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 6)
+'
 
 choose_python() {
     local modules=$1 venv=$PWD/.venv candidate file

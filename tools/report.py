@@ -42,6 +42,8 @@ def measure(data, run):
         else:
             places = read_text(run / f"{row}.dev.predictions").removesuffix("\n").split("\n")
         total, correct = evaluate_places(gold, places)
+        if not total:
+            raise InputError(f"{gold}: no places in it to score against")
         rows[row] = (int(correct), int(total))
     return rows
 
