@@ -9,7 +9,19 @@ Causal self-attention in the variants that the assignment compares:
 A further variant is a class like these and its line in VARIANTS; command line, configuration and model follow from that.
 An autograder may take this module alone: it imports nothing else of the project.
 
-Shapes: B batch, T positions, C = n_embd channels, nh heads, hs = C / nh channels of a head.
+Shapes: B batch, T positions, C = n_embd channels, nh heads, hs = C / nh channels of a head; S positions that are looked at,
+which is T but where a cache holds earlier ones.
+
+Both variants have forward(x, layer_past=None, rows=None):
+
+    x           (B, T, C) → the same shape
+    layer_past  None, or the cache of an answer that is written character by character (decoding.LayerPast): it holds the
+                keys and values of earlier positions, and x only the new ones
+    rows        None, or packing.PackedRows: x is then (N, C), the rows' tokens one after another without padding
+
+One that makes use of both says so by packs_and_caches = True; another attention is trained and asked without them.
+
+The softmax is taken in the type of x: in float32 also where autocast rounds the products to 16 bits.
 """
 import math
 
@@ -20,6 +32,8 @@ import torch.nn.functional as F
 
 class CausalSelfAttention(nn.Module):
     """Multi-head attention with a causal mask: softmax(Q Kᵀ / √hs) V for each head, then a projection."""
+
+    packs_and_caches = True
 
     def __init__(self, config):
         """config has n_embd, n_head, block_size, attn_pdrop and resid_pdrop; n_head must divide n_embd."""
@@ -34,13 +48,15 @@ class CausalSelfAttention(nn.Module):
         self.proj = nn.Linear(config.n_embd, config.n_embd)
         self.register_buffer("mask", causal_mask(config.block_size))
 
-    def forward(self, x, layer_past=None):
-        """x (B, T, C) → (B, T, C), for every T up to block_size. layer_past is not used."""
-        checked_positions(x, self.max_positions)
-        q, k, v = (split_heads(layer(x), self.n_head) for layer in (self.query, self.key, self.value))  # (B, nh, T, hs)
-        scores = q @ k.transpose(-2, -1) * (1 / math.sqrt(k.size(-1)))                                  # (B, nh, T, T)
-        weights = self.attn_drop(F.softmax(hide_future(scores, self.mask), dim=-1))
-        return self.resid_drop(self.proj(merge_heads(weights @ v)))
+    def forward(self, x, layer_past=None, rows=None):
+        """x (B, T, C) → (B, T, C), for every T up to block_size."""
+        q, k, v = (split_heads(layer(x), self.n_head, rows) for layer in (self.query, self.key, self.value))  # (B, nh, T, hs)
+        if layer_past is not None:
+            k, v = layer_past.extend(k, v)                                                              # (B, nh, S, hs)
+        mask = visible(self.mask, k.size(2), self.max_positions, layer_past)
+        scores = q @ k.transpose(-2, -1) * (1 / math.sqrt(k.size(-1)))                                  # (B, nh, T, S)
+        weights = self.attn_drop(F.softmax(hide(scores, mask), dim=-1, dtype=x.dtype))
+        return self.resid_drop(self.proj(merge_heads(weights @ v, rows)))
 
 
 class SynthesizerAttention(nn.Module):
@@ -49,6 +65,8 @@ class SynthesizerAttention(nn.Module):
 
     `w1` holds all A_i and b_1, `w2` is B and `b2` is b_2; the heads share both. Column s of B scores position s.
     """
+
+    packs_and_caches = True
 
     def __init__(self, config):
         """config has n_embd, n_head, block_size, attn_pdrop and resid_pdrop; n_head must divide n_embd."""
@@ -63,13 +81,16 @@ class SynthesizerAttention(nn.Module):
         self.proj = nn.Linear(config.n_embd, config.n_embd)
         self.register_buffer("mask", causal_mask(config.block_size))
 
-    def forward(self, x, layer_past=None):
-        """x (B, T, C) → (B, T, C), for every T up to block_size - 1, the columns of w2. layer_past is not used."""
-        T = checked_positions(x, self.max_positions)
-        a, v = (split_heads(layer(x), self.n_head) for layer in (self.w1, self.value))                  # (B, nh, T, hs)
-        scores = F.relu(a) @ self.w2[:, :T] + self.b2[:T]                                               # (B, nh, T, T)
-        weights = self.attn_drop(F.softmax(hide_future(scores, self.mask), dim=-1))
-        return self.resid_drop(self.proj(merge_heads(weights @ v)))
+    def forward(self, x, layer_past=None, rows=None):
+        """x (B, T, C) → (B, T, C), for every T up to block_size - 1, the columns of w2."""
+        a, v = (split_heads(layer(x), self.n_head, rows) for layer in (self.w1, self.value))            # (B, nh, T, hs)
+        if layer_past is not None:
+            v, = layer_past.extend(v)                                                                   # (B, nh, S, hs)
+        S = v.size(2)
+        mask = visible(self.mask, S, self.max_positions, layer_past)
+        scores = F.relu(a) @ self.w2[:, :S] + self.b2[:S]                                               # (B, nh, T, S)
+        weights = self.attn_drop(F.softmax(hide(scores, mask), dim=-1, dtype=x.dtype))
+        return self.resid_drop(self.proj(merge_heads(weights @ v, rows)))
 
 
 # Every variant by its name on the command line, which is also the name of its flag in GPTConfig.
@@ -93,11 +114,14 @@ def variant_of(config):
     return name
 
 
-def checked_positions(x, most):
-    """T of x (B, T, C). Raises ValueError if that is more than the attention has a mask or scores for."""
-    if x.size(1) > most:
-        raise ValueError(f"{x.size(1)} positions, but this attention takes {most} at most")
-    return x.size(1)
+def visible(mask, S, most, layer_past):
+    """
+    Which of S positions each of T new ones may look at: 1 or 0, (1 or B, 1, T, S). Raises ValueError if S is more than `most`,
+    for which the attention has a mask or scores.
+    """
+    if S > most:
+        raise ValueError(f"{S} positions, but this attention takes {most} at most")
+    return mask[:, :, :S, :S] if layer_past is None else layer_past.visible
 
 
 def head_size(config):
@@ -112,19 +136,21 @@ def causal_mask(block_size):
     return torch.tril(torch.ones(block_size, block_size)).view(1, 1, block_size, block_size)
 
 
-def hide_future(scores, mask):
-    """Scores (B, nh, T, T) with -inf where a position would look ahead."""
-    T = scores.size(-1)
-    return scores.masked_fill(mask[:, :, :T, :T] == 0, float("-inf"))
+def hide(scores, mask):
+    """Scores (B, nh, T, S) with -inf where mask (1 or B, 1, T, S) is 0. A sum, since to fill by a mask is slow on a CPU."""
+    return scores + torch.zeros_like(mask, dtype=scores.dtype).masked_fill(mask == 0, float("-inf"))
 
 
-def split_heads(x, n_head):
-    """(B, T, C) → (B, nh, T, hs)."""
+def split_heads(x, n_head, rows=None):
+    """(B, T, C), or packed (N, C), → (B, nh, T, hs)."""
+    if rows is not None:
+        x = rows.lay_out(x)
     B, T, C = x.size()
     return x.view(B, T, n_head, C // n_head).transpose(1, 2)
 
 
-def merge_heads(x):
-    """(B, nh, T, hs) → (B, T, C)."""
+def merge_heads(x, rows=None):
+    """(B, nh, T, hs) → (B, T, C), or packed (N, C)."""
     B, nh, T, hs = x.size()
-    return x.transpose(1, 2).reshape(B, T, nh * hs)
+    x = x.transpose(1, 2).reshape(B, T, nh * hs)
+    return x if rows is None else rows.pack(x)

@@ -4,15 +4,14 @@ GPT: a stack of Transformer blocks that reads ids and predicts the next id at ev
 As in minGPT (https://github.com/karpathy/minGPT) and GPT-2 (Radford et al. 2019), with the layer norms before attention
 and MLP. The attention of the blocks is one of attention.VARIANTS.
 
-Shapes: B batch, T positions, C = n_embd channels, V = vocab_size.
+Shapes: B batch, T positions, C = n_embd channels, V = vocab_size; N tokens of a batch without its padding.
 """
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 from attention import VARIANTS, variant_of
-
-IGNORED_TARGET = 0  # the id of PAD: positions with this target add nothing to the loss
+from packing import IGNORED_TARGET, PackedRows
 
 
 class GPTConfig:
@@ -62,7 +61,7 @@ class GPT1Config(GPTConfig):
 
 
 class Block(nn.Module):
-    """One layer: x + attention(norm(x)), then x + MLP(norm(x)). (B, T, C) → (B, T, C)."""
+    """One layer: x + attention(norm(x)), then x + MLP(norm(x)). (B, T, C) → (B, T, C), or packed rows: (N, C) → (N, C)."""
 
     def __init__(self, config):
         super().__init__()
@@ -76,8 +75,12 @@ class Block(nn.Module):
             nn.Dropout(config.resid_pdrop),
         )
 
-    def forward(self, x):
-        x = x + self.attn(self.ln1(x))
+    def forward(self, x, rows=None, **context):
+        """rows and, in context, layer_past: see attention.py. Of packed rows only the tokens that they keep come out."""
+        if rows is None:
+            x = x + self.attn(self.ln1(x), **context)
+        else:
+            x = rows.keep(x) + self.attn(self.ln1(x), rows=rows)
         x = x + self.mlp(self.ln2(x))
         return x
 
@@ -95,6 +98,8 @@ class GPT(nn.Module):
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.block_size = config.block_size
         self.max_positions = min(block.attn.max_positions for block in self.blocks)
+        # Whether loss_only and past may be asked of forward(): an attention of one's own need not know how.
+        self.packs_and_caches = all(getattr(block.attn, "packs_and_caches", False) for block in self.blocks)
         self.apply(self._init_weights)
         print(f"number of parameters: {sum(p.numel() for p in self.parameters())}")
 
@@ -109,20 +114,44 @@ class GPT(nn.Module):
     def get_block_size(self):
         return self.block_size
 
-    def forward(self, idx, targets=None):
+    def forward(self, idx, targets=None, loss_only=False, past=None):
         """
         idx: ids (B, T), T ≤ max_positions (block_size; one less for the synthesizer). targets: ids (B, T) that follow each
-        position, 0 (PAD) where none counts, or None.
+        position, 0 (PAD) where none counts, or None. past: a cache of what stands before idx (decoding.Past), or None.
 
-        Returns logits (B, T, V) and the mean cross-entropy in nats over the targets that are not 0, or None.
+        Returns logits (B, T, V) and the mean cross-entropy in nats over the targets that are not 0, or None. With loss_only
+        it returns None and the same loss, and computes nothing that the loss does not depend on.
         """
+        if loss_only:
+            return None, self.loss(idx, targets)
         T = idx.size(1)
         if T > self.max_positions:
             raise ValueError(f"{T} positions, but this model takes {self.max_positions} at most "
                              f"(block_size is {self.block_size})")
-        x = self.drop(self.tok_emb(idx) + self.pos_emb[:, :T, :])  # (B, T, C)
-        logits = self.head(self.ln_f(self.blocks(x)))              # (B, T, V)
+        positions = self.pos_emb[:, :T, :] if past is None else self.pos_emb[0, past.advance(T)]
+        x = self.drop(self.tok_emb(idx) + positions)  # (B, T, C)
+        for layer, block in enumerate(self.blocks):
+            x = block(x) if past is None else block(x, layer_past=past.layers[layer])
+        logits = self.head(self.ln_f(x))              # (B, T, V)
         loss = None
         if targets is not None:
-            loss = F.cross_entropy(logits.view(-1, logits.size(-1)), targets.reshape(-1), ignore_index=IGNORED_TARGET)
+            # In the type of x, which is full precision even where autocast rounds the products.
+            loss = F.cross_entropy(logits.view(-1, logits.size(-1)).to(x.dtype), targets.reshape(-1), ignore_index=IGNORED_TARGET)
         return logits, loss
+
+    def loss(self, idx, targets):
+        """
+        The mean cross-entropy of forward(idx, targets), ids (B, T) both, of which at least one target is not 0.
+
+        No padding is computed (packing.py), and of the last layer's attention only what is asked for by a target goes on:
+        in finetuning that is the answer alone.
+        """
+        rows = PackedRows(targets, self.max_positions)
+        x = self.tok_emb(rows.ids(idx)) + F.embedding(rows.positions, self.pos_emb[0])
+        x = self.drop(x)                              # (N, C)
+        for block in self.blocks[:-1]:
+            x = block(x, rows=rows)
+        rows = rows.counted()
+        x = self.blocks[-1](x, rows=rows)
+        logits = self.head(self.ln_f(x))              # (targets, V)
+        return F.cross_entropy(logits.to(x.dtype), rows.targets, ignore_index=IGNORED_TARGET)

@@ -12,15 +12,15 @@ class Progress:
     Counts the steps of a whole run, all epochs together, so that the time left is the run's and not the epoch's.
 
     Use as a context manager. On a terminal it is a tqdm bar; elsewhere a line every SECONDS_BETWEEN_LINES, and one at the
-    end. Both go to standard error.
+    end. Both go to standard error; with quiet=True there is neither.
     """
 
-    def __init__(self, steps, epochs, first_step=0, stream=None):
+    def __init__(self, steps, epochs, first_step=0, stream=None, quiet=False):
         self.steps, self.epochs, self.step, self.first_step = steps, epochs, first_step, first_step
         self.stream = stream or sys.stderr
         self.start = self.last_line = time.monotonic()
-        self.bar = None
-        if self.stream.isatty():
+        self.bar, self.quiet = None, quiet
+        if self.stream.isatty() and not quiet:
             self.bar = tqdm(total=steps, initial=first_step, file=self.stream, unit="step", dynamic_ncols=True,
                             bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left{postfix}")
 
@@ -33,6 +33,8 @@ class Progress:
 
     def wants_figures(self):
         """Whether the next advance() will show loss and rate; reading them from a GPU costs a wait."""
+        if self.quiet:
+            return False
         if self.bar is not None:
             return True
         return time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES or self.step + 1 == self.steps

@@ -11,12 +11,11 @@ import argparse
 import os
 import sys
 
-import torch
-
 from attention import VARIANTS
 from checkpoint import load_params, save_params, write_atomically
 from dataset import (MASK_CHAR, PAD_CHAR, CharCorruptionDataset, InputError, NameDataset, describe, errors_name,
                      parse_questions, read_text, refuse_reserved)
+from hardware import PRECISIONS, choose_device, first_process_speaks, keep_freed_memory, process_group, processes
 from model import GPT, GPTConfig
 from recipe import COURSE, RECIPES
 from trainer import Trainer, TrainerConfig
@@ -70,13 +69,14 @@ def trainer_config(training, pretrain_dataset, block_size, learning_rate, writer
         "learning_rate": training.learning_rate if learning_rate is None else learning_rate,
         "lr_decay": True, "warmup_tokens": training.warmup_tokens,
         "final_tokens": training.final_tokens(pretrain_dataset, block_size),
-        "num_workers": 4, "writer": writer, **settings})
+        "num_workers": 4, "writer": writer, "precision": "auto", **settings})
 
 
 def train(model, writing_params_path, trainer):
-    """Runs a Trainer to its end and writes the model's parameters."""
+    """Runs a Trainer to its end and writes the model's parameters; of several processes, the first writes."""
     trainer.train()
-    save_params(model, writing_params_path)
+    if trainer.rank == 0:
+        save_params(model, writing_params_path)
 
 
 def evaluate(model, pretrain_dataset, eval_corpus_path, outputs_path):
@@ -164,11 +164,20 @@ def parse_arguments(arguments=None):
     parser.add_argument("--recipe", choices=list(RECIPES), default="course",
                         help="sizes and schedule; quick is a small model for run_all.sh --quick; default course")
     parser.add_argument("--max_epochs", type=int, help="train for so many epochs instead of the recipe's")
+    parser.add_argument("--precision", choices=["auto", *PRECISIONS], default="auto",
+                        help="of matrix products in training; default auto: bfloat16 where the hardware multiplies it, else float32. "
+                             "Evaluation is in float32")
+    parser.add_argument("--micro_batch_size", type=int,
+                        help="send so many rows of a batch through the model at once; saves memory, with the same result")
     args = parser.parse_args(arguments)
     if not 0 <= args.seed < 2 ** 32:
         parser.error(f"--seed is {args.seed}; a number from 0 to 4294967295 is expected")
     if args.max_epochs is not None and args.max_epochs < 1:
         parser.error(f"--max_epochs is {args.max_epochs}; at least 1 is expected")
+    if args.micro_batch_size is not None and args.micro_batch_size < 1:
+        parser.error(f"--micro_batch_size is {args.micro_batch_size}; at least 1 is expected")
+    if args.function == "evaluate" and processes() > 1:
+        parser.error("evaluate runs in one process, without torchrun")
     return args
 
 
@@ -203,19 +212,6 @@ def check_paths(args):
             print(f"note: {args.function} makes no use of --{flag}", file=sys.stderr)
 
 
-def choose_device(name):
-    """The torch device of that name, or CUDA if there is one and else the CPU. Raises InputError if it is not there."""
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()
-    except Exception as error:  # torch has a class of its own for each way in which a device can be absent
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"--device {name}: {reason}") from None
-    return device
-
-
 def run(args):
     """Carries out a parsed command line. Raises InputError where the input is at fault."""
     check_paths(args)
@@ -226,7 +222,7 @@ def run(args):
     config = GPTConfig(pretrain_dataset.vocab_size, recipe.block_size, **recipe.model_settings(),
                        **{args.variant: True})
     model = GPT(config).to(device)
-    settings = {"seed": args.seed, "device": device}
+    settings = {"seed": args.seed, "device": device, "precision": args.precision, "micro_batch_size": args.micro_batch_size}
     if args.max_epochs is not None:
         settings["max_epochs"] = args.max_epochs
 
@@ -239,6 +235,9 @@ def run(args):
     else:
         _, trainer = finetune(args.reading_params_path, args.finetune_corpus_path, pretrain_dataset, recipe.block_size, model,
                               recipe=recipe, **settings)
+    if args.precision == "auto" and trainer.precision != PRECISIONS["float32"]:
+        print("note: products of matrices are in bfloat16, which this machine multiplies in hardware; --precision float32 is exact "
+              "and slower", file=sys.stderr)
     train(model, args.writing_params_path, trainer)
 
 
@@ -247,15 +246,18 @@ def main(arguments=None):
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a notebook's stream has not
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # a file's name need not be UTF-8
-    args = parse_arguments(arguments)
-    try:
-        run(args)
-    except InputError as error:
-        print(f"run.py: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("run.py: interrupted", file=sys.stderr)
-        sys.exit(130)
+    with first_process_speaks():
+        args = parse_arguments(arguments)
+        keep_freed_memory()
+        try:
+            with process_group(args.device):
+                run(args)
+        except InputError as error:
+            print(f"run.py: error: {error}", file=sys.stderr)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            print("run.py: interrupted", file=sys.stderr)
+            sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -2,25 +2,31 @@
 A training loop, after minGPT's: model and datasets in, trained parameters out. It knows nothing of GPT, places or text.
 
 A model is called as model(x, y) and returns (anything, mean loss over the targets that are not 0); it is causal, so that what
-follows a row's last target does not matter. A dataset may have
-at_epoch(seed, epoch), which returns the dataset as that epoch sees it; a run is then the same every time, and its data
-at any epoch can be had without the epochs before.
+follows a row's last target does not matter. One with packs_and_caches is called with loss_only=True as well, to save itself
+the rest. A dataset may have at_epoch(seed, epoch), which returns the dataset as that epoch sees it; a run is then the same
+every time, and its data at any epoch can be had without the epochs before.
+
+Under torchrun several processes train together, each on its share of every batch's rows: hardware.process_group.
 """
+import contextlib
 import math
 
 import numpy as np
 import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from checkpoint import save_params, unwrap
+from dataset import InputError
+from dropout import MaskGenerator, fast_dropout
+from hardware import choose_device, choose_precision, rank_and_size
+from packing import count_targets, crop_padding, group_by_length
 from progress import Progress
 
-IGNORED_TARGET = 0  # positions with this target add nothing to the loss
-
-# A batch of ragged rows goes through the model in so many parts of similar length, each cropped to its longest row; the
-# sum of their gradients is the batch's. On a CPU that saves nearly half of the work; a GPU prefers one large part.
-LENGTH_GROUPS = {"cpu": 4}
-SMALLEST_GROUP = 32  # rows; below that the overhead of a pass weighs more
+# A batch goes through the model in parts of rows of similar length, with about so many positions to compute; the sum of
+# their gradients is the batch's. On a CPU that keeps what is computed on in the caches; a GPU prefers one large part.
+TOKENS_AT_ONCE = {"cpu": 2048}
 
 
 class TrainerConfig:
@@ -40,6 +46,8 @@ class TrainerConfig:
     writer = None             # a TensorBoard SummaryWriter, which gets train/loss and train/lr
     seed = None               # of data and dropout; None draws afresh
     device = None             # a torch device or its name; None takes CUDA where there is one
+    precision = "float32"     # of matrix products: "float32", "bfloat16", or "auto" for what is fastest; all else is in float32
+    micro_batch_size = None   # rows that go through the model at once, for a small GPU; the result is the same
 
     def __init__(self, **kwargs):
         for name, value in kwargs.items():
@@ -61,25 +69,31 @@ class Trainer:
         self.train_dataset = train_dataset
         self.test_dataset = test_dataset
         self.config = config
-        self.device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = torch.device(config.device or choose_device())
+        self.precision = choose_precision(config.precision, self.device)
+        self.rank, self.processes = rank_and_size()
+        if self.processes > 1 and config.seed is None:
+            raise ValueError("TrainerConfig: processes that train together need a seed, to draw the same batches")
         self.tokens = 0  # target positions seen so far, the clock of the learning rate
+        self.masks = MaskGenerator()
         self.model = model.to(self.device)
 
     def save_checkpoint(self):
         """Writes the model's parameters to config.ckpt_path, if there is one."""
-        if self.config.ckpt_path is not None:
+        if self.config.ckpt_path is not None and self.rank == 0:
             save_params(self.model, self.config.ckpt_path)
 
     def train(self):
-        """Trains for config.max_epochs."""
+        """Trains for config.max_epochs. Raises InputError if the memory of a GPU does not suffice."""
         config = self.config
         self.tokens = 0
         optimizer = make_optimizer(self.model, config)
         steps = math.ceil(len(self.train_dataset) / config.batch_size) * config.max_epochs
         best_loss = math.inf
-        with Progress(steps, config.max_epochs) as progress:
+        forward = self.model if self.processes == 1 else DistributedDataParallel(self.model, broadcast_buffers=False)
+        with Progress(steps, config.max_epochs, quiet=self.rank > 0) as progress, self._dropout(), self._advice_on_memory():
             for epoch in range(config.max_epochs):
-                self._train_epoch(epoch, optimizer, progress)
+                self._train_epoch(epoch, forward, optimizer, progress)
                 test_loss = self._test_loss() if self.test_dataset is not None else None
                 if test_loss is None:
                     self.save_checkpoint()
@@ -87,15 +101,13 @@ class Trainer:
                     best_loss = test_loss
                     self.save_checkpoint()
 
-    def _train_epoch(self, epoch, optimizer, progress):
+    def _train_epoch(self, epoch, forward, optimizer, progress):
         config = self.config
-        if config.seed is not None:
-            # Dropout too depends on seed and epoch alone. Mixed into 32 bits, since torch's CPU generator takes no more.
-            torch.manual_seed(int(np.random.SeedSequence([config.seed, epoch]).generate_state(1)[0]))
         self.model.train()
-        for x, y in self._batches(self.train_dataset, epoch):
+        for step, (x, y) in enumerate(self._batches(self.train_dataset, epoch)):
+            self._seed_dropout(epoch, step)
             self.model.zero_grad(set_to_none=True)
-            loss = self._backward(x, y)
+            loss = self._backward(forward, x, y)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_norm_clip)
             optimizer.step()
 
@@ -112,25 +124,66 @@ class Trainer:
                 config.writer.add_scalar("train/loss", shown, progress.step)
                 config.writer.add_scalar("train/lr", rate, progress.step)
 
-    def _backward(self, x, y):
-        """Adds the gradients of the batch's mean loss to the parameters. Returns that loss, a tensor without gradient."""
+    def _backward(self, forward, x, y):
+        """
+        Adds the gradients of the mean loss over the targets of x and y (B, T) to the parameters, and returns that loss, a tensor
+        without gradient. Processes that train together share the rows out; gradients and loss are the whole batch's for all.
+        """
         targets = count_targets(y)
+        own_x, own_y = x[self.rank::self.processes], y[self.rank::self.processes]
+        parts = group_by_length(own_y, TOKENS_AT_ONCE.get(self.device.type), self.config.micro_batch_size)
+        if targets and not parts:  # nothing to do, but the others wait for an exchange of gradients
+            own_x, own_y, parts = x, y, group_by_length(y, rows=1)[:1]
+            targets = math.inf
         total = torch.zeros((), device=self.device)
-        for rows in group_by_length(y, LENGTH_GROUPS.get(self.device.type, 1)):
-            part_x, part_y = crop_padding(x[rows], y[rows])
-            if not count_targets(part_y):
-                continue  # rows of padding alone: a mean over no target is not a number
+        for number, rows in enumerate(parts, start=1):
+            part_x, part_y = crop_padding(own_x[rows], own_y[rows])
             share = count_targets(part_y) / targets
-            _, loss = self.model(part_x.to(self.device, non_blocking=True), part_y.to(self.device, non_blocking=True))
-            (loss * share).backward()
+            with contextlib.nullcontext() if self.processes == 1 or number == len(parts) else forward.no_sync():
+                loss = self._loss(forward, part_x, part_y)
+                (loss * (share * self.processes)).backward()  # times processes, over which gradients are averaged then
             total += loss.detach() * share
+        if self.processes > 1:
+            dist.all_reduce(total)
         return total
+
+    def _loss(self, forward, x, y):
+        """The model's mean loss over the targets of x and y (B, T)."""
+        x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+        skip = {"loss_only": True} if getattr(unwrap(self.model), "packs_and_caches", False) else {}
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            return forward(x, y, **skip)[1]
+
+    def _seed_dropout(self, epoch, step):
+        """With a seed, the dropout of a step depends on nothing but seed, epoch, step and process."""
+        if self.config.seed is None:
+            self.masks.seed(int(torch.randint(2 ** 62, ())))
+            return
+        place = (self.config.seed, epoch, step, self.rank)
+        self.masks.seed(*place)
+        # Mixed into 32 bits, since torch's CPU generator takes no more.
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+
+    def _dropout(self):
+        """While this lasts, the model's dropout is the fastest there is for the device."""
+        return fast_dropout(self.model, self.masks) if self.device.type == "cpu" else contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def _advice_on_memory(self):
+        """Turns a GPU's lack of memory into an InputError that says what to try."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            rows = self.config.micro_batch_size or -(-self.config.batch_size // self.processes)
+            advice = f"try --micro_batch_size {2 ** ((rows - 1).bit_length() - 1)}, with the same result" if rows > 1 else (
+                "and less than one cannot be tried; --device cpu will do")
+            raise InputError(f"{self.device} is out of memory with {rows} rows at once; {advice}") from None
 
     @torch.no_grad()
     def _test_loss(self):
         """The mean over batches of the test loss, in nats."""
         self.model.eval()
-        losses = [self.model(x.to(self.device), y.to(self.device))[1].item() for x, y in self._batches(self.test_dataset, 0)]
+        losses = [self._loss(self.model, x, y).item() for x, y in self._batches(self.test_dataset, 0)]
         return sum(losses) / len(losses)
 
     def _batches(self, dataset, epoch):
@@ -141,34 +194,6 @@ class Trainer:
         workers = 0 if hasattr(dataset, "__getitems__") else self.config.num_workers
         return DataLoader(dataset, batch_size=self.config.batch_size, num_workers=workers,
                           pin_memory=self.device.type == "cuda")
-
-
-def count_targets(y):
-    """The targets of y (B, T) that the loss counts."""
-    return int((y != IGNORED_TARGET).sum())
-
-
-def group_by_length(y, groups):
-    """
-    The rows of y (B, T) in at most `groups` parts of about equal size, from the shortest rows to the longest: lists of row
-    numbers. A row's length is that up to its last target; each part can then be cropped to its own longest row.
-    """
-    if groups == 1 or len(y) < groups * SMALLEST_GROUP:
-        return [list(range(len(y)))]
-    columns = torch.arange(1, y.size(1) + 1)
-    lengths = ((y != IGNORED_TARGET) * columns).amax(dim=1)
-    return [rows.tolist() for rows in torch.tensor_split(lengths.argsort(stable=True), groups)]
-
-
-def crop_padding(x, y):
-    """
-    x and y (B, T) without the last columns in which no row has a target.
-
-    The loss does not count them, and a causal model's earlier positions do not see them: loss and gradients stay the same.
-    """
-    counted = (y != IGNORED_TARGET).any(dim=0).nonzero()
-    length = int(counted.max()) + 1 if len(counted) else 1
-    return x[:, :length], y[:, :length]
 
 
 def learning_rate_factor(tokens, warmup_tokens, final_tokens):

@@ -1,0 +1,142 @@
+"""
+Batches without padding. More than half of a pretraining batch, and nearly all of a finetuning one, are positions that add
+nothing to the loss; here they are left out before the model computes them. Loss and gradients stay the same, up to the
+order of additions:
+
+- a causal model's positions do not see what follows, so that a row may be cut off after its last target (crop_padding);
+- a batch may go through in parts of rows of similar length, whose gradients add up to the batch's (group_by_length);
+- all but attention treats each position by itself, so that the rows of a part may stand one after another in a
+  single list of tokens, and be laid out as (B, T) for attention alone (PackedRows).
+
+Shapes: B rows, T positions, N packed tokens, C channels. y (B, T) are targets, IGNORED_TARGET where the loss counts none.
+"""
+import copy
+
+import torch
+
+IGNORED_TARGET = 0  # positions with this target add nothing to the loss; the id of PAD
+
+# Libraries prepare bfloat16 products anew for each shape, at half a millisecond a time, and keep some hundred of them. With
+# counts of tokens and positions rounded up to these multiples there are few shapes, at the price of a few per cent of padding.
+TOKENS_MULTIPLE = 128
+POSITIONS_MULTIPLE = 8
+
+
+def count_targets(y):
+    """The targets of y (B, T) that the loss counts."""
+    return int((y != IGNORED_TARGET).sum())
+
+
+def row_lengths(y):
+    """LongTensor (B): for each row of y (B, T) the number of positions up to and with its last target; 0 if it has none."""
+    return ((y != IGNORED_TARGET) * torch.arange(1, y.size(1) + 1, device=y.device)).amax(dim=1)
+
+
+def crop_padding(x, y):
+    """x and y (B, T) without the last columns in which no row has a target."""
+    length = max(1, int(row_lengths(y).max()))
+    return x[:, :length], y[:, :length]
+
+
+def group_by_length(y, tokens=None, rows=None):
+    """
+    The rows of y (B, T) that have a target, in parts to go through the model one after another: lists of row numbers.
+
+    From the shortest rows to the longest, each part with about `tokens` positions up to the last targets and at most `rows`
+    rows; None for no limit.
+    """
+    lengths = row_lengths(y)
+    order = lengths.argsort(stable=True)[int((lengths == 0).sum()):]
+    if not len(order):
+        return []
+    if tokens is None:
+        part_of_row = torch.zeros_like(order)
+    else:
+        # The part that a row's middle token falls into, where all tokens are dealt out evenly.
+        ends = lengths[order].cumsum(0)
+        parts = -(-int(ends[-1]) // tokens)
+        part_of_row = ((ends - lengths[order] / 2) * parts / ends[-1]).long().clamp(max=parts - 1)
+    parts = [order[part_of_row == part] for part in part_of_row.unique()]
+    return [piece.tolist() for part in parts for piece in part.split(rows or len(part))]
+
+
+class PackedRows:
+    """
+    The positions of a batch that its loss depends on, one after another: how to come from (B, T, C) to (N, C) and back.
+
+    Row 0's first positions come first, up to its last target, then row 1's, and so on; the list is filled up to a multiple of
+    TOKENS_MULTIPLE with inert tokens, which have no target and are not laid out. Attributes:
+
+        positions  LongTensor (N): where in its row each token stands
+        targets    LongTensor (N): its target, IGNORED_TARGET for the inert ones
+    """
+
+    def __init__(self, y, most_positions):
+        """y: targets (B, T), at least one of them counted. most_positions: the longest row that attention can take."""
+        lengths = row_lengths(y)
+        B, T = y.shape
+        self.grid = (B, min(round_up(int(lengths.max()), POSITIONS_MULTIPLE), most_positions))
+        row, position = (torch.arange(T, device=y.device) < lengths[:, None]).nonzero(as_tuple=True)
+        self._source = row * T + position              # (n), without the inert tokens: where they stand in y
+        self._laid_out = row * self.grid[1] + position  # and where attention gets them
+        self._kept = None                              # those that go on after attention; None for all
+        self.positions = self._filled(position)
+        self.targets = self._filled(y.reshape(-1)[self._source])
+
+    def counted(self):
+        """These rows for the last layer: after its attention only the tokens that have a target go on, the others are done."""
+        kept = self.targets.nonzero().squeeze(1)
+        if len(kept) == len(self._source):
+            return self
+        narrowed = copy.copy(self)
+        narrowed._kept, narrowed.positions = kept, self._filled(self.positions[kept])
+        narrowed.targets = self._filled(self.targets[kept])
+        return narrowed
+
+    @staticmethod
+    def _filled(values):
+        """values (n) with zeros after them, up to the multiple."""
+        return torch.nn.functional.pad(values, (0, round_up(len(values), TOKENS_MULTIPLE) - len(values)))
+
+    def ids(self, idx):
+        """idx (B, T) → (N)."""
+        return self._filled(idx.reshape(-1)[self._source])
+
+    def lay_out(self, x):
+        """x (N, C) → (B, T', C) for attention, T' the longest row (rounded up); zeros where no token stands."""
+        B, T = self.grid
+        return x.new_zeros(B * T, x.size(1)).index_copy(0, self._laid_out, x[:len(self._laid_out)]).view(B, T, -1)
+
+    def pack(self, y):
+        """What attention gives, (B, T', C) → (N, C); of the tokens that go on after it."""
+        places = self._laid_out if self._kept is None else self._laid_out[self._kept]
+        return TakeRows.apply(y.reshape(-1, y.size(-1)), places)
+
+    def keep(self, x):
+        """x (N, C), of the tokens that go on after attention."""
+        return x if self._kept is None else TakeRows.apply(x, self._kept)
+
+
+class TakeRows(torch.autograd.Function):
+    """
+    x (M, C) → x[places], filled up with zeros to a multiple of TOKENS_MULTIPLE. For places that are all different: the
+    gradient is then a copy, where that of indexing in general is a sum, which takes far longer on a CPU.
+    """
+
+    @staticmethod
+    def forward(ctx, x, places):
+        ctx.save_for_backward(places)
+        ctx.count = len(x)
+        taken = x.new_zeros(round_up(len(places), TOKENS_MULTIPLE), x.size(1))
+        torch.index_select(x, 0, places, out=taken[:len(places)])
+        return taken
+
+    @staticmethod
+    def backward(ctx, gradient):
+        places, = ctx.saved_tensors
+        return gradient.new_zeros(ctx.count, gradient.size(1)).index_copy_(0, places, gradient[:len(places)]), None
+
+
+def round_up(number, multiple):
+    """The least multiple of `multiple` that is not below `number`."""
+    return -(-number // multiple) * multiple
