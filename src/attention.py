@@ -20,8 +20,6 @@ Both variants have forward(x, layer_past=None, rows=None):
     rows        None, or packing.PackedRows: x is then (N, C), the rows' tokens one after another without padding
 
 One that makes use of both says so by packs_and_caches = True; another attention is trained and asked without them.
-
-The softmax is taken in the type of x: in float32 also where autocast rounds the products to 16 bits.
 """
 import math
 
@@ -50,12 +48,12 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, x, layer_past=None, rows=None):
         """x (B, T, C) → (B, T, C), for every T up to block_size."""
-        q, k, v = (split_heads(layer(x), self.n_head, rows) for layer in (self.query, self.key, self.value))  # (B, nh, T, hs)
+        q, k, v = heads_of(x, (self.query, self.key, self.value), self.n_head, rows)                     # (B, nh, T, hs)
         if layer_past is not None:
             k, v = layer_past.extend(k, v)                                                              # (B, nh, S, hs)
         mask = visible(self.mask, k.size(2), self.max_positions, layer_past)
-        scores = q @ k.transpose(-2, -1) * (1 / math.sqrt(k.size(-1)))                                  # (B, nh, T, S)
-        weights = self.attn_drop(F.softmax(hide(scores, mask), dim=-1, dtype=x.dtype))
+        scores = (q @ k.transpose(-2, -1)).mul_(1 / math.sqrt(k.size(-1)))                              # (B, nh, T, S)
+        weights = self.attn_drop(F.softmax(hide(scores, mask), dim=-1))
         return self.resid_drop(self.proj(merge_heads(weights @ v, rows)))
 
 
@@ -83,13 +81,13 @@ class SynthesizerAttention(nn.Module):
 
     def forward(self, x, layer_past=None, rows=None):
         """x (B, T, C) → (B, T, C), for every T up to block_size - 1, the columns of w2."""
-        a, v = (split_heads(layer(x), self.n_head, rows) for layer in (self.w1, self.value))            # (B, nh, T, hs)
+        a, v = heads_of(x, (self.w1, self.value), self.n_head, rows)                                     # (B, nh, T, hs)
         if layer_past is not None:
             v, = layer_past.extend(v)                                                                   # (B, nh, S, hs)
         S = v.size(2)
         mask = visible(self.mask, S, self.max_positions, layer_past)
-        scores = F.relu(a) @ self.w2[:, :S] + self.b2[:S]                                               # (B, nh, T, S)
-        weights = self.attn_drop(F.softmax(hide(scores, mask), dim=-1, dtype=x.dtype))
+        scores = (F.relu(a) @ self.w2[:, :S]).add_(self.b2[:S])                                         # (B, nh, T, S)
+        weights = self.attn_drop(F.softmax(hide(scores, mask), dim=-1))
         return self.resid_drop(self.proj(merge_heads(weights @ v, rows)))
 
 
@@ -137,14 +135,22 @@ def causal_mask(block_size):
 
 
 def hide(scores, mask):
-    """Scores (B, nh, T, S) with -inf where mask (1 or B, 1, T, S) is 0. A sum, since to fill by a mask is slow on a CPU."""
-    return scores + torch.zeros_like(mask, dtype=scores.dtype).masked_fill(mask == 0, float("-inf"))
+    """Scores (B, nh, T, S), changed in place: -inf where mask (1 or B, 1, T, S) is 0. Addition, since filling by a mask is slow."""
+    return scores.add_(torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(mask == 0, float("-inf")))
 
 
-def split_heads(x, n_head, rows=None):
-    """(B, T, C), or packed (N, C), → (B, nh, T, hs)."""
-    if rows is not None:
-        x = rows.lay_out(x)
+def heads_of(x, layers, n_head, rows=None):
+    """What each of the linear layers makes of x (B, T, C), split into heads: tensors (B, nh, T, hs)."""
+    if rows is None:
+        return [split_heads(layer(x), n_head) for layer in layers]
+    # x is packed, (N, C). One matrix product for all layers, and one way to lay them out.
+    weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
+    B, T = rows.grid
+    return rows.lay_out(F.linear(x, weight, bias)).view(B, T, len(layers), n_head, -1).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def split_heads(x, n_head):
+    """(B, T, C) → (B, nh, T, hs)."""
     B, T, C = x.size()
     return x.view(B, T, n_head, C // n_head).transpose(1, 2)
 

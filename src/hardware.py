@@ -62,8 +62,9 @@ def keep_freed_memory():
     some hundred megabytes; handed back to the system each time, they come back page by page, which takes a tenth of the step.
     """
     if platform.libc_ver()[0] == "glibc":
-        M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+        M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
         libc = ctypes.CDLL(None)
+        libc.mallopt(M_ARENA_MAX, 1)  # threads take each other's freed memory, too
         libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
         libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 

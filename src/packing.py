@@ -77,25 +77,30 @@ class PackedRows:
         B, T = y.shape
         self.grid = (B, min(round_up(int(lengths.max()), POSITIONS_MULTIPLE), most_positions))
         row, position = (torch.arange(T, device=y.device) < lengths[:, None]).nonzero(as_tuple=True)
-        self._source = row * T + position              # (n), without the inert tokens: where they stand in y
-        self._laid_out = row * self.grid[1] + position  # and where attention gets them
-        self._kept = None                              # those that go on after attention; None for all
+        self._source = row * T + position           # of the n tokens that are not inert: where they stand in y …
+        self._place = row * self.grid[1] + position  # … and where attention gets them
         self.positions = self._filled(position)
         self.targets = self._filled(y.reshape(-1)[self._source])
+        tokens = torch.arange(len(row), device=y.device)
+        self._lay_out = Move(tokens, len(self.targets), self._place, B * self.grid[1])
+        self._pack = self._lay_out.inverse()
+        self._keep = None  # all of them
 
     def counted(self):
         """These rows for the last layer: after its attention only the tokens that have a target go on, the others are done."""
         kept = self.targets.nonzero().squeeze(1)
         if len(kept) == len(self._source):
             return self
-        narrowed = copy.copy(self)
-        narrowed._kept, narrowed.positions = kept, self._filled(self.positions[kept])
-        narrowed.targets = self._filled(self.targets[kept])
-        return narrowed
+        rows = copy.copy(self)
+        rows.positions, rows.targets = self._filled(self.positions[kept]), self._filled(self.targets[kept])
+        tokens = torch.arange(len(kept), device=kept.device)
+        rows._pack = Move(self._place[kept], self.grid[0] * self.grid[1], tokens, len(rows.targets))
+        rows._keep = Move(kept, len(self.targets), tokens, len(rows.targets))
+        return rows
 
     @staticmethod
     def _filled(values):
-        """values (n) with zeros after them, up to the multiple."""
+        """values (n) with zeros after them for the inert tokens: (N)."""
         return torch.nn.functional.pad(values, (0, round_up(len(values), TOKENS_MULTIPLE) - len(values)))
 
     def ids(self, idx):
@@ -104,37 +109,57 @@ class PackedRows:
 
     def lay_out(self, x):
         """x (N, C) → (B, T', C) for attention, T' the longest row (rounded up); zeros where no token stands."""
-        B, T = self.grid
-        return x.new_zeros(B * T, x.size(1)).index_copy(0, self._laid_out, x[:len(self._laid_out)]).view(B, T, -1)
+        return self._lay_out(x).view(*self.grid, -1)
 
     def pack(self, y):
         """What attention gives, (B, T', C) → (N, C); of the tokens that go on after it."""
-        places = self._laid_out if self._kept is None else self._laid_out[self._kept]
-        return TakeRows.apply(y.reshape(-1, y.size(-1)), places)
+        return self._pack(y.reshape(-1, y.size(-1)))
 
     def keep(self, x):
         """x (N, C), of the tokens that go on after attention."""
-        return x if self._kept is None else TakeRows.apply(x, self._kept)
+        return x if self._keep is None else self._keep(x)
 
 
-class TakeRows(torch.autograd.Function):
+class Move:
     """
-    x (M, C) → x[places], filled up with zeros to a multiple of TOKENS_MULTIPLE. For places that are all different: the
-    gradient is then a copy, where that of indexing in general is a sum, which takes far longer on a CPU.
+    Moves rows of a matrix to places in another one: out[places[i]] = x[sources[i]], and zeros elsewhere. No place and no
+    source occurs twice, so that the gradient is a move as well; that of indexing in general adds up, which is slow on a CPU.
     """
+
+    def __init__(self, sources, source_count, places, place_count):
+        self._there, self._back = self._lookup(places, sources, place_count), self._lookup(sources, places, source_count)
 
     @staticmethod
-    def forward(ctx, x, places):
-        ctx.save_for_backward(places)
-        ctx.count = len(x)
-        taken = x.new_zeros(round_up(len(places), TOKENS_MULTIPLE), x.size(1))
-        torch.index_select(x, 0, places, out=taken[:len(places)])
-        return taken
+    def _lookup(places, sources, count):
+        """For each of `count` places its source, or 0; and the places that have none."""
+        lookup = places.new_full((count,), -1).index_copy_(0, places, sources)
+        return lookup.clamp(min=0), (lookup < 0).nonzero().squeeze(1)
+
+    def inverse(self):
+        """The move back."""
+        back = copy.copy(self)
+        back._there, back._back = self._back, self._there
+        return back
+
+    def __call__(self, x):
+        """x (source_count, C) → (place_count, C)."""
+        return MoveRows.apply(x, self._there, self._back)
+
+
+class MoveRows(torch.autograd.Function):
+    """The arithmetic of Move: there and back are pairs of a source for each row, and of the rows that are zero."""
+
+    @staticmethod
+    def forward(ctx, x, there, back):
+        ctx.move = there, back
+        source, empty = there
+        moved = x.index_select(0, source)
+        return moved.index_fill_(0, empty, 0) if len(empty) else moved
 
     @staticmethod
     def backward(ctx, gradient):
-        places, = ctx.saved_tensors
-        return gradient.new_zeros(ctx.count, gradient.size(1)).index_copy_(0, places, gradient[:len(places)]), None
+        there, back = ctx.move
+        return MoveRows.apply(gradient, back, there), None, None
 
 
 def round_up(number, multiple):

@@ -15,11 +15,12 @@ from attention import VARIANTS
 from checkpoint import load_params, save_params, write_atomically
 from dataset import (MASK_CHAR, PAD_CHAR, CharCorruptionDataset, InputError, NameDataset, describe, errors_name,
                      parse_questions, read_text, refuse_reserved)
+from decoding import greedy_answers
 from hardware import PRECISIONS, choose_device, first_process_speaks, keep_freed_memory, process_group, processes
 from model import GPT, GPTConfig
 from recipe import COURSE, RECIPES
 from trainer import Trainer, TrainerConfig
-from utils import evaluate_places, greedy_answers, set_seed
+from utils import evaluate_places, set_seed
 
 ANSWER_LENGTH = 32  # characters of a prediction at the most
 

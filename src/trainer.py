@@ -11,22 +11,14 @@ Under torchrun several processes train together, each on its share of every batc
 import contextlib
 import math
 
-import numpy as np
 import torch
-import torch.distributed as dist
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from checkpoint import save_params, unwrap
 from dataset import InputError
-from dropout import MaskGenerator, fast_dropout
+from gradients import BatchGradient
 from hardware import choose_device, choose_precision, rank_and_size
-from packing import count_targets, crop_padding, group_by_length
 from progress import Progress
-
-# A batch goes through the model in parts of rows of similar length, with about so many positions to compute; the sum of
-# their gradients is the batch's. On a CPU that keeps what is computed on in the caches; a GPU prefers one large part.
-TOKENS_AT_ONCE = {"cpu": 2048}
 
 
 class TrainerConfig:
@@ -75,7 +67,6 @@ class Trainer:
         if self.processes > 1 and config.seed is None:
             raise ValueError("TrainerConfig: processes that train together need a seed, to draw the same batches")
         self.tokens = 0  # target positions seen so far, the clock of the learning rate
-        self.masks = MaskGenerator()
         self.model = model.to(self.device)
 
     def save_checkpoint(self):
@@ -90,24 +81,22 @@ class Trainer:
         optimizer = make_optimizer(self.model, config)
         steps = math.ceil(len(self.train_dataset) / config.batch_size) * config.max_epochs
         best_loss = math.inf
-        forward = self.model if self.processes == 1 else DistributedDataParallel(self.model, broadcast_buffers=False)
-        with Progress(steps, config.max_epochs, quiet=self.rank > 0) as progress, self._dropout(), self._advice_on_memory():
+        gradient = BatchGradient(self.model, self.device, self.precision, config.micro_batch_size)
+        with Progress(steps, config.max_epochs, quiet=self.rank > 0) as progress, self._advice_on_memory(), gradient:
             for epoch in range(config.max_epochs):
-                self._train_epoch(epoch, forward, optimizer, progress)
-                test_loss = self._test_loss() if self.test_dataset is not None else None
+                self._train_epoch(epoch, gradient, optimizer, progress)
+                test_loss = self._test_loss(gradient) if self.test_dataset is not None else None
                 if test_loss is None:
                     self.save_checkpoint()
                 elif test_loss < best_loss:
                     best_loss = test_loss
                     self.save_checkpoint()
 
-    def _train_epoch(self, epoch, forward, optimizer, progress):
+    def _train_epoch(self, epoch, gradient, optimizer, progress):
         config = self.config
         self.model.train()
         for step, (x, y) in enumerate(self._batches(self.train_dataset, epoch)):
-            self._seed_dropout(epoch, step)
-            self.model.zero_grad(set_to_none=True)
-            loss = self._backward(forward, x, y)
+            loss = gradient(x, y, *(() if config.seed is None else (config.seed, epoch, step)))
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_norm_clip)
             optimizer.step()
 
@@ -124,50 +113,6 @@ class Trainer:
                 config.writer.add_scalar("train/loss", shown, progress.step)
                 config.writer.add_scalar("train/lr", rate, progress.step)
 
-    def _backward(self, forward, x, y):
-        """
-        Adds the gradients of the mean loss over the targets of x and y (B, T) to the parameters, and returns that loss, a tensor
-        without gradient. Processes that train together share the rows out; gradients and loss are the whole batch's for all.
-        """
-        targets = count_targets(y)
-        own_x, own_y = x[self.rank::self.processes], y[self.rank::self.processes]
-        parts = group_by_length(own_y, TOKENS_AT_ONCE.get(self.device.type), self.config.micro_batch_size)
-        if targets and not parts:  # nothing to do, but the others wait for an exchange of gradients
-            own_x, own_y, parts = x, y, group_by_length(y, rows=1)[:1]
-            targets = math.inf
-        total = torch.zeros((), device=self.device)
-        for number, rows in enumerate(parts, start=1):
-            part_x, part_y = crop_padding(own_x[rows], own_y[rows])
-            share = count_targets(part_y) / targets
-            with contextlib.nullcontext() if self.processes == 1 or number == len(parts) else forward.no_sync():
-                loss = self._loss(forward, part_x, part_y)
-                (loss * (share * self.processes)).backward()  # times processes, over which gradients are averaged then
-            total += loss.detach() * share
-        if self.processes > 1:
-            dist.all_reduce(total)
-        return total
-
-    def _loss(self, forward, x, y):
-        """The model's mean loss over the targets of x and y (B, T)."""
-        x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
-        skip = {"loss_only": True} if getattr(unwrap(self.model), "packs_and_caches", False) else {}
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            return forward(x, y, **skip)[1]
-
-    def _seed_dropout(self, epoch, step):
-        """With a seed, the dropout of a step depends on nothing but seed, epoch, step and process."""
-        if self.config.seed is None:
-            self.masks.seed(int(torch.randint(2 ** 62, ())))
-            return
-        place = (self.config.seed, epoch, step, self.rank)
-        self.masks.seed(*place)
-        # Mixed into 32 bits, since torch's CPU generator takes no more.
-        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
-
-    def _dropout(self):
-        """While this lasts, the model's dropout is the fastest there is for the device."""
-        return fast_dropout(self.model, self.masks) if self.device.type == "cpu" else contextlib.nullcontext()
-
     @contextlib.contextmanager
     def _advice_on_memory(self):
         """Turns a GPU's lack of memory into an InputError that says what to try."""
@@ -180,10 +125,10 @@ class Trainer:
             raise InputError(f"{self.device} is out of memory with {rows} rows at once; {advice}") from None
 
     @torch.no_grad()
-    def _test_loss(self):
+    def _test_loss(self, gradient):
         """The mean over batches of the test loss, in nats."""
         self.model.eval()
-        losses = [self._loss(self.model, x, y).item() for x, y in self._batches(self.test_dataset, 0)]
+        losses = [gradient.loss(x, y).item() for x, y in self._batches(self.test_dataset, 0)]
         return sum(losses) / len(losses)
 
     def _batches(self, dataset, epoch):

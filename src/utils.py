@@ -44,37 +44,6 @@ def sample(model, x, steps, temperature=1.0, sample=False, top_k=None):
     return x
 
 
-@torch.no_grad()
-def greedy_answers(model, prompts, stop_id, max_length, batch_size=256):
-    """
-    The most probable continuation of each prompt, id by id, until stop_id or `max_length` ids or the model's last position.
-
-    prompts: lists of ids. Prompts of equal length run together, so none is padded and each gets what it would get alone.
-    Returns a list of lists of ids, without the prompt and stop_id. Leaves the model in evaluation mode.
-    """
-    model.eval()
-    device = next(model.parameters()).device
-    by_length = {}
-    for index, prompt in enumerate(prompts):
-        by_length.setdefault(len(prompt), []).append(index)
-    answers = [None] * len(prompts)
-    for length, indices in sorted(by_length.items()):
-        steps = min(max_length, model.max_positions - length + 1)
-        for first in range(0, len(indices), batch_size):
-            rows = indices[first:first + batch_size]
-            x = torch.tensor([prompts[row] for row in rows], device=device)
-            stopped = torch.zeros(len(rows), dtype=torch.bool, device=device)
-            for _ in range(steps):
-                following = model(x)[0][:, -1, :].argmax(dim=-1)
-                x = torch.cat((x, following[:, None]), dim=1)
-                stopped |= following == stop_id
-                if stopped.all():
-                    break
-            for row, ids in zip(rows, x[:, length:].tolist()):
-                answers[row] = ids[:ids.index(stop_id)] if stop_id in ids else ids
-    return answers
-
-
 def evaluate_places(filepath, predicted_places):
     """
     Compares predicted places with those of a TSV file, in its order, character by character.
