@@ -92,7 +92,7 @@ class BatchGradient:
         The parts in threads, each with its share of the processor's cores. That leaves no core to wait for the others at the
         end of each operation. The parts' gradients are added in order, so that the result is the same every time.
         """
-        parameters = list(self.model.parameters())
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         cores = max(1, self.threads // len(parts))
 
         def gradients_of(number):

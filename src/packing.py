@@ -18,7 +18,7 @@ IGNORED_TARGET = 0  # positions with this target add nothing to the loss; the id
 
 # Libraries prepare bfloat16 products anew for each shape, at half a millisecond a time, and keep some hundred of them. With
 # counts of tokens and positions rounded up to these multiples there are few shapes, at the price of a few per cent of padding.
-TOKENS_MULTIPLE = 128
+TOKENS_MULTIPLE = 32
 POSITIONS_MULTIPLE = 8
 
 

@@ -16,7 +16,7 @@ from checkpoint import load_params, save_params, write_atomically
 from dataset import (MASK_CHAR, PAD_CHAR, CharCorruptionDataset, InputError, NameDataset, describe, errors_name,
                      parse_questions, read_text, refuse_reserved)
 from decoding import greedy_answers
-from hardware import PRECISIONS, choose_device, first_process_speaks, keep_freed_memory, process_group, processes
+from hardware import PRECISIONS, choose_device, choose_precision, first_process_speaks, keep_freed_memory, process_group, processes
 from model import GPT, GPTConfig
 from recipe import COURSE, RECIPES
 from trainer import Trainer, TrainerConfig
@@ -236,7 +236,7 @@ def run(args):
     else:
         _, trainer = finetune(args.reading_params_path, args.finetune_corpus_path, pretrain_dataset, recipe.block_size, model,
                               recipe=recipe, **settings)
-    if args.precision == "auto" and trainer.precision != PRECISIONS["float32"]:
+    if args.precision == "auto" and choose_precision("auto", device) != PRECISIONS["float32"]:
         print("note: products of matrices are in bfloat16, which this machine multiplies in hardware; --precision float32 is exact "
               "and slower", file=sys.stderr)
     train(model, args.writing_params_path, trainer)

@@ -107,10 +107,9 @@ class Trainer:
                 rate *= learning_rate_factor(self.tokens, config.warmup_tokens, config.final_tokens)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-            shown = loss.item() if progress.wants_figures() or config.writer is not None else None
-            progress.advance(epoch + 1, shown, rate)
+            progress.advance(epoch + 1, loss.item() if progress.wants_figures() else None, rate)
             if config.writer is not None:
-                config.writer.add_scalar("train/loss", shown, progress.step)
+                config.writer.add_scalar("train/loss", loss.item(), progress.step)
                 config.writer.add_scalar("train/lr", rate, progress.step)
 
     @contextlib.contextmanager

@@ -5,9 +5,10 @@ question that it learned from. Run with: python -m pytest tests/test_recall.py
 import random
 
 from dataset import MASK_CHAR, CharCorruptionDataset, NameDataset
+from decoding import greedy_answers
 from model import GPT, GPTConfig
 from trainer import Trainer, TrainerConfig
-from utils import greedy_answers, set_seed
+from utils import set_seed
 
 BLOCK_SIZE = 128
 PLACES = ["Oslo", "Bern", "Lima", "Quito", "Cairo", "Turin", "Delhi", "Perth"]

@@ -158,6 +158,29 @@ def test_the_variant_reaches_the_model(small, folder, monkeypatch, variant):
                                                        "synthesizer": "SynthesizerAttention"}[variant]
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_precision_and_rows_at_once_reach_the_trainer(small, folder, monkeypatch, capsys, native):
+    """And a run in bfloat16 that nobody asked for is noted."""
+    trainers = []
+    monkeypatch.setattr(Trainer, "train", lambda self: trainers.append(self))
+    monkeypatch.setattr("hardware.multiplies_bfloat16", lambda device: native)
+    for command in (PRETRAIN, FINETUNE):
+        for flags in ("", " --precision bfloat16", " --precision float32 --micro_batch_size 3"):
+            call(command + flags)
+            assert ("are in bfloat16" in capsys.readouterr().err) == (native and not flags)
+    found = [(str(trainer.precision), trainer.config.micro_batch_size) for trainer in trainers]
+    assert found == 2 * [("torch.bfloat16" if native else "torch.float32", None), ("torch.bfloat16", None), ("torch.float32", 3)]
+
+
+@pytest.mark.parametrize("flags, words", [("--precision half", "invalid choice: 'half'"), ("--micro_batch_size 0", "at least 1"),
+                                          ("--micro_batch_size x", "invalid int value")])
+def test_a_wrong_precision_or_size_is_one_line(small, folder, capsys, flags, words):
+    with pytest.raises(SystemExit) as exit:
+        call(f"{PRETRAIN} {flags}")
+    error = capsys.readouterr().err
+    assert exit.value.code == 2 and error.count("\n") == 1 and words in error
+
+
 def test_seed_epochs_and_device_reach_the_trainer(small, folder, monkeypatch):
     configs = []
     monkeypatch.setattr(Trainer, "train", lambda self: configs.append(self.config))
@@ -634,7 +657,7 @@ def test_a_wrong_word(ready, capsys, command, part):
 
 def test_a_flag_without_use_is_noted_and_not_read(small, folder, capsys, monkeypatch):
     monkeypatch.setattr(Trainer, "train", lambda self: None)
-    call(PRETRAIN + " --eval_corpus_path no.tsv --outputs_path no/out")
+    call(PRETRAIN + " --precision float32 --eval_corpus_path no.tsv --outputs_path no/out")
     assert capsys.readouterr().err.splitlines() == ["note: pretrain makes no use of --eval_corpus_path",
                                                     "note: pretrain makes no use of --outputs_path"]
 
@@ -645,7 +668,7 @@ def test_interruption_is_one_line(small, folder, capsys, monkeypatch):
 
     monkeypatch.setattr(Trainer, "train", train)
     with pytest.raises(SystemExit) as exit:
-        call(PRETRAIN)
+        call(PRETRAIN + " --precision float32")
     assert exit.value.code == 130 and capsys.readouterr().err == "run.py: interrupted\n"
     assert not (folder / "pretrain.params").exists()
 

@@ -1,6 +1,6 @@
 """python -m pytest tests/test_utils.py
 
-Seeding, sampling and greedy answers against the reference's plain loops, and the score of predicted places.
+Seeding, sampling against the reference's plain loops, and the score of predicted places.
 """
 
 import inspect
@@ -14,14 +14,10 @@ import reference
 import utils
 from conftest import TINY_QUESTIONS
 from dataset import InputError
-from model import GPT, GPTConfig
-from utils import evaluate_places, greedy_answers, set_seed, top_k_logits
+from utils import evaluate_places, set_seed, top_k_logits
 
 V, BLOCK, LAYERS, HEADS = 12, 8, 2, 3  # of conftest's tiny_config
-MASK_ID = 1
-SEED = 150  # of strong(): with it both variants write various ids, and now and then ⁇
-CHARS = {0: reference.PAD, MASK_ID: reference.MASK, **{i: "abcdefghij"[i - 2] for i in range(2, V)}}
-IDS = {char: i for i, char in CHARS.items()}
+SEED = 150  # of strong(): with it both variants write various ids
 
 
 def strong(model, seed):
@@ -128,91 +124,6 @@ def test_drawing_is_seeded(tiny_model):
         return utils.sample(tiny_model, x, 20, sample=True).tolist()
 
     assert drawn(1) == drawn(1) != drawn(2)
-
-
-# ---- answers --------------------------------------------------------------------------------------------------------
-
-def reference_answer(model, prompt, positions, max_length=32):
-    """The reference's answer as ids, of as many characters as there are positions left for: it knows no end of the block."""
-    question = "".join(CHARS[i] for i in prompt[:-1])
-    answer = reference.greedy_answer(model.state_dict(), question, IDS, CHARS, LAYERS, HEADS, positions,
-                                     max_new=min(max_length, positions - len(prompt) + 1))
-    return [IDS[char] for char in answer]
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, 256])
-def test_greedy_answers_are_the_references(tiny_model, variant, batch_size):
-    """Prompts of every length that fits, mixed; among the answers are empty ones, short ones, and some to the block's end."""
-    positions = BLOCK if variant == "vanilla" else BLOCK - 1
-    model = strong(tiny_model, SEED)
-    with torch.no_grad():
-        model.head.weight[MASK_ID] *= 1.5  # so that ⁇ is written now and then
-    generator = torch.Generator().manual_seed(2)
-    lengths = [3, 1, positions, 5, 3, 2, 3, positions - 1, 5, 1, 4, 4, 2, 2, 4, 3, 5]
-    prompts = [torch.randint(2, V, (n - 1,), generator=generator).tolist() + [MASK_ID] for n in lengths]
-    answers = greedy_answers(model.train(), prompts, MASK_ID, 32, batch_size)
-    assert answers == [reference_answer(model, prompt, positions) for prompt in prompts]
-    room = [positions - n + 1 for n in lengths]
-    assert [] in answers
-    assert any(0 < len(answer) < most for answer, most in zip(answers, room))
-    assert any(len(answer) == most > 1 for answer, most in zip(answers, room))
-    assert not model.training
-    assert greedy_answers(model, prompts, MASK_ID, 2, batch_size) == [
-        reference_answer(model, prompt, positions, 2) for prompt in prompts]
-
-
-class Counting(torch.nn.Module):
-    """A model of 60 positions whose likeliest next id is the last one plus 1."""
-
-    max_positions = 60
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.calls = []
-
-    def forward(self, x):
-        self.calls.append(tuple(x.shape))
-        assert x.shape[1] <= self.max_positions
-        return torch.nn.functional.one_hot(x + 1, 200).double(), None
-
-
-def test_an_answer_ends_at_the_stop_id_the_length_or_the_blocks_end():
-    def answer(prompt, stop=199):
-        return greedy_answers(Counting(), [prompt], stop, 32)[0]
-
-    assert answer([5, 10]) == list(range(11, 43))  # 32 of them
-    assert answer([5, 10], stop=14) == [11, 12, 13]
-    assert answer([5, 10], stop=42) == list(range(11, 42))  # in the last place
-    assert answer([5, 10], stop=43) == list(range(11, 43))  # one after it
-    assert answer([5, 10], stop=11) == []
-    assert answer([0] * 40) == list(range(1, 22))  # 60 - 40 + 1
-    assert answer([0] * 60) == [1]
-
-
-def test_answers_are_given_in_the_prompts_order():
-    prompts = [[5, 10], [7], [20], [1, 1, 30], [8], [1, 40]]
-    for batch_size in (1, 2, 256):
-        answers = greedy_answers(Counting(), prompts, 199, 3, batch_size)
-        assert answers == [[prompt[-1] + n for n in (1, 2, 3)] for prompt in prompts]
-    assert greedy_answers(Counting(), [], 199, 3) == []
-
-
-def test_answering_is_batched_and_stops_early():
-    """Prompts of one length together, batch_size at most; no step after all have stopped."""
-    model = Counting()
-    answers = greedy_answers(model, [[5], [6], [6], [5, 5]], 8, 32, batch_size=2)
-    assert answers == [[6, 7], [7], [7], [6, 7]]
-    assert model.calls == [(2, 1), (2, 2), (2, 3), (1, 1), (1, 2), (1, 2), (1, 3), (1, 4)]
-
-
-def test_a_long_answer_is_the_references():
-    """32 characters and not one more, with attention, in a block that has room for them."""
-    model = strong(GPT(GPTConfig(V, 48, n_layer=1, n_head=1, n_embd=4)), 3)
-    prompt = [4, 2, MASK_ID]
-    answer = greedy_answers(model, [prompt], MASK_ID, 32)[0]
-    expected = reference.greedy_answer(model.state_dict(), "ca", IDS, CHARS, 1, 1, 48)
-    assert "".join(CHARS[i] for i in answer) == expected and len(expected) == 32
 
 
 # ---- the score ------------------------------------------------------------------------------------------------------
