@@ -13,12 +13,15 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
+import gradients
+import packing
 import reference
 import trainer as module
 from conftest import BLOCK_SIZE, TINY_CORPUS
 from dataset import CharCorruptionDataset
 from model import GPT, GPTConfig
-from trainer import Trainer, TrainerConfig, crop_padding, learning_rate_factor
+from packing import crop_padding
+from trainer import Trainer, TrainerConfig, learning_rate_factor
 
 V, BLOCK, LAYERS, HEADS = 12, 8, 2, 3  # of conftest's tiny_config
 ROWS, LENGTH = 5, BLOCK - 1  # five items in batches of two: the last batch of an epoch is smaller
@@ -123,8 +126,8 @@ def test_training_is_the_plain_loop_in_float32(tiny_model):
 
 @pytest.fixture
 def four_parts(monkeypatch):
-    """A batch of 32 rows is large enough to go through the model in parts, so that tests need no larger one."""
-    monkeypatch.setattr(module, "SMALLEST_GROUP", 8)
+    """40 ragged rows, of 168 positions up to their last targets, go through the model in four parts."""
+    monkeypatch.setitem(gradients.TOKENS_AT_ONCE, "cpu", 50)
 
 
 @pytest.mark.parametrize("silent", [0, 15])  # rows without any target
@@ -305,8 +308,23 @@ def test_a_large_ragged_batch_is_not_computed_at_its_longest_row(tiny_model, fou
     shapes = []
     tiny_model.register_forward_pre_hook(lambda _, rows: shapes.append(tuple(rows[0].shape)))
     Trainer(tiny_model, TensorDataset(*ragged_rows(8)), None, settings(max_epochs=1, batch_size=40)).train()
-    assert sum(rows for rows, _ in shapes) == 40
+    assert sum(rows for rows, _ in shapes) == 40 and len(shapes) == 4
     assert sum(rows * columns for rows, columns in shapes) <= 0.9 * 40 * LENGTH
+
+
+def test_only_what_the_loss_depends_on_is_computed(tiny_model, monkeypatch):
+    """Of each row what stands up to its last target; in the last layer, after its attention, what has a target."""
+    monkeypatch.setattr(packing, "TOKENS_MULTIPLE", 1)
+    x, y = ragged_rows(8)
+    seen = {}
+    for name in ("blocks.0.attn.proj", "blocks.0.mlp", "blocks.1.ln1", "blocks.1.attn.proj", "blocks.1.mlp", "head"):
+        tiny_model.get_submodule(name).register_forward_pre_hook(
+            lambda _, inputs, name=name: seen.update({name: seen.get(name, 0) + inputs[0].numel() // inputs[0].size(-1)}))
+    Trainer(tiny_model, TensorDataset(x, y), None, settings(max_epochs=1, batch_size=40)).train()
+    up_to_the_last, targets = 8 * (5 + 2 + 7 + 4 + 3), int((y != 0).sum())
+    assert targets < up_to_the_last < y.numel()
+    assert seen == {"blocks.0.attn.proj": up_to_the_last, "blocks.0.mlp": up_to_the_last, "blocks.1.ln1": up_to_the_last,
+                    "blocks.1.attn.proj": targets, "blocks.1.mlp": targets, "head": targets}
 
 
 @pytest.mark.parametrize("times", [1, 8])
@@ -419,14 +437,17 @@ def test_the_data_of_an_epoch_does_not_depend_on_the_epochs_before(tiny_pretrain
 
     class Keeping(Counted):
         def forward(self, x, y):
-            rows.append((x, y))
+            rows.append(pairs(x, y))
             return super().forward(x, y)
+
+    def pairs(x, y):  # in any order: rows go through the model by their length
+        return sorted(torch.stack((x, y), dim=1).tolist())
 
     Trainer(Keeping(), tiny_pretrain_dataset, None, settings(max_epochs=3, batch_size=5, seed=6)).train()
     for epoch in range(3):
         items = tiny_pretrain_dataset.at_epoch(6, epoch)
-        expected = crop_padding(*(torch.stack(part) for part in zip(*(items[i] for i in range(5)))))
-        assert torch.equal(rows[epoch][0], expected[0]) and torch.equal(rows[epoch][1], expected[1])
+        assert rows[epoch] == pairs(*crop_padding(*(torch.stack(part) for part in zip(*(items[i] for i in range(5))))))
+    assert len(rows) == 3 and rows[0] != rows[1] != rows[2] != rows[0]
 
 
 def dropout_of_epochs(seed, counts=(4, 4, 4)):
@@ -564,7 +585,7 @@ def test_progress_goes_to_standard_error(tiny_model, capsys):
 def test_the_defaults_are_the_contracts():
     expected = {"max_epochs": 10, "batch_size": 64, "learning_rate": 3e-4, "betas": (0.9, 0.95), "grad_norm_clip": 1.0,
                 "weight_decay": 0.1, "lr_decay": False, "warmup_tokens": 375e6, "final_tokens": 260e9, "ckpt_path": None,
-                "num_workers": 0, "writer": None}
+                "num_workers": 0, "writer": None, "seed": None, "device": None, "precision": "float32", "micro_batch_size": None}
     config = TrainerConfig()
     assert {name: getattr(config, name) for name in expected} == expected
     assert isinstance(config.betas, tuple)

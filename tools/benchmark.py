@@ -187,7 +187,7 @@ def run_all(data, variants, tasks, rounds):
                 for task in TASKS:
                     for name, way, precision in reversed(ways(task)):
                         if task in tasks or (way == "fast" and name == ways(task)[-1][0]):
-                            epochs = 1 if way == "plain" or task == "evaluate" else 3
+                            epochs = 1 if way == "plain" or task == "evaluate" else 2
                             result = measure(way, task, variant, data, files, precision, epochs)
                             measured.setdefault((task, name), []).append(result)
                             print(f"{variant} {task} {name}: {result['unit']:.3f} s, whole {result['whole']:.1f} s", file=sys.stderr, flush=True)
