@@ -38,6 +38,7 @@ with first_process_speaks(), process_group("cpu"):
     masks = [torch.zeros(64) for _ in range(processes)]
     torch.distributed.all_gather(masks, train_case("batches of 4, 4 and 1", "vanilla", dropout=0.5)["dropped"])
     results["masks"] = masks
+    train_case("rows without targets", "vanilla", tested=True, ckpt_path=f"{{sys.argv[1]}}/checkpoint{{rank}}")
     try:
         train_case("batches of 4, 4 and 1", "vanilla", seed=None)
     except ValueError as error:
@@ -52,7 +53,7 @@ def targets_of(kind):
     rows[torch.arange(16) >= torch.tensor([16, 5, 9, 12, 3, 16, 7, 8, 10])[:, None]] = 0
     x, y = rows[:, :-1], rows[:, 1:].clone()
     if kind == "holes":
-        y[::2, ::2], y[1], y[4] = 0, 0, 0
+        y[::2, ::2], y[1], y[7] = 0, 0, 0  # of the first 8, one process has four rows with targets and the other two
     elif kind == "odd rows only":
         y[::2] = 0
         y[8] = 3
@@ -61,7 +62,7 @@ def targets_of(kind):
     return x, y
 
 
-def train_case(name, variant, dropout=0.0, **changed):
+def train_case(name, variant, dropout=0.0, tested=False, **changed):
     """The parameters after two epochs, in float64; the losses; and what the dropout of the last pass has dropped."""
     from torch.utils.data import TensorDataset
 
@@ -75,7 +76,8 @@ def train_case(name, variant, dropout=0.0, **changed):
     writer = type("Writer", (), {"add_scalar": lambda _, tag, value, step: losses.append(value) if "loss" in tag else None})()
     if dropout:
         model.drop.register_forward_hook(lambda _, inputs, out: dropped.append((out == 0).flatten()[:64].float()))
-    Trainer(model, TensorDataset(*targets_of(kind)), None, TrainerConfig(**{
+    data = TensorDataset(*targets_of(kind))
+    Trainer(model, data, data if tested else None, TrainerConfig(**{
         "max_epochs": 2, "learning_rate": 0.01, "seed": 1, "device": "cpu", "writer": writer, **settings, **changed})).train()
     return {"losses": losses, "dropped": dropped[-1], **{name: p.detach() for name, p in model.named_parameters()}}
 
@@ -92,9 +94,14 @@ def torchrun(*arguments, cwd=None):
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory):
+def folder_of_both(tmp_path_factory):
+    return tmp_path_factory.mktemp("together")
+
+
+@pytest.fixture(scope="module")
+def together(folder_of_both):
     """What the two processes come to, one dictionary each, and what they print."""
-    folder = tmp_path_factory.mktemp("together")
+    folder = folder_of_both
     (folder / "script.py").write_text(SCRIPT.format(src=str(ROOT / "src"), tests=str(ROOT / "tests")))
     done = torchrun(folder / "script.py", folder)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -135,7 +142,17 @@ def test_only_one_process_speaks(together):
     out, err = together[1].stdout, together[1].stderr
     assert out.count("has finished") == 1 and "rank 0 has finished" in out
     assert err.count("epoch 2/2, step 6/6: loss ") >= 1 and "Traceback" not in out + err
-    assert out.count("number of parameters") == 2 * len(CASES) + 2
+    assert out.count("number of parameters") == 2 * len(CASES) + 3
+
+
+def test_the_first_process_writes_the_checkpoint(together, folder_of_both):
+    assert sorted(path.name for path in folder_of_both.iterdir()) == ["checkpoint0", "rank0.pt", "rank1.pt", "script.py"]
+    train_case("rows without targets", "vanilla", tested=True, ckpt_path=str(folder_of_both / "alone"))
+    one, two = (torch.load(folder_of_both / name, weights_only=True) for name in ("alone", "checkpoint0"))
+    (folder_of_both / "alone").unlink()
+    assert one.keys() == two.keys()  # not DistributedDataParallel's, with module. before each
+    for key in one:
+        torch.testing.assert_close(two[key], one[key], rtol=0, atol=1e-7, msg=lambda text: f"{key}: {text}")
 
 
 # ---- the command line -----------------------------------------------------------------------------------------------
