@@ -5,7 +5,7 @@ How fast this project is against the plain way that the course does it, on one m
     python tools/benchmark.py --data data/cs224n --rounds 3      on others, each measurement three times
 
 Pretraining and finetuning by the full recipe's sizes, and evaluating birth_dev.tsv: each in processes of their own, plain and
-fast in turn. Plain is tests/plain.py: single items from a DataLoader, full padding, float32, one question at a time. Fast
+fast in turn; rows of an earlier call that are not measured anew stay. Plain is tests/plain.py: single items from a DataLoader, full padding, float32, one question at a time. Fast
 is what run.py does. Prints a table and writes everything to results/benchmark.json. Nothing else should run meanwhile.
 """
 import argparse
@@ -161,6 +161,44 @@ def sizes(data, variant):
     return made, weights
 
 
+# Operations by what they are for, as torch's profiler names them.
+KINDS = {
+    "products of matrices": ("mm", "addmm", "bmm", "baddbmm"),
+    "GELU, softmax, layer norm and loss": ("gelu", "gelu_backward", "_softmax", "_softmax_backward_data", "native_layer_norm",
+                                            "native_layer_norm_backward", "_log_softmax", "_log_softmax_backward_data",
+                                            "nll_loss_forward", "nll_loss_backward"),
+    "changes of type and of layout": ("copy_", "cat", "index_select", "index_fill_"),
+    "sums, products and dropout element by element": ("add", "add_", "mul", "mul_", "clamp_", "sub_", "sum", "masked_fill_"),
+}
+
+
+def profile_step(data, variant, precision):
+    """{kind of operation: share of the time} of a pretraining step's forward and backward pass on one core."""
+    import run
+    import torch
+    from gradients import BatchGradient
+    from hardware import choose_precision
+    from model import GPT, GPTConfig
+    from recipe import COURSE
+    from torch.utils.data import DataLoader
+    corpus = run.read_corpus(data / "wiki.txt", COURSE.block_size)
+    model = GPT(GPTConfig(corpus.vocab_size, COURSE.block_size, **COURSE.model_settings(), **{variant: True})).train()
+    cores, cpu = torch.get_num_threads(), torch.device("cpu")
+    torch.set_num_threads(1)
+    (x, y), *_ = DataLoader(corpus.at_epoch(0, 0), batch_size=COURSE.pretrain.batch_size)
+    with BatchGradient(model, cpu, choose_precision(precision, cpu)) as gradient:
+        for step in range(2):
+            gradient(x, y, 0, 0, step)
+        start = time.perf_counter()
+        with torch.profiler.profile() as profiler:
+            for step in range(3):
+                gradient(x, y, 0, 0, step)
+            total = (time.perf_counter() - start) * 1e6
+    torch.set_num_threads(cores)
+    spent = {event.key.removeprefix("aten::"): event.self_cpu_time_total for event in profiler.key_averages()}
+    return {kind: sum(spent.get(name, 0) for name in names) / total for kind, names in KINDS.items()}
+
+
 def ways(task):
     """The ways in which a task is measured: [(name, way, precision)]. Evaluation is in float32 alone."""
     import torch
@@ -184,9 +222,9 @@ def run_all(data, variants, tasks, rounds):
             for _ in range(rounds):
                 record["matrix_peak"].append(matrix_peak())
                 # The fast way first where both would write what the next task reads; plain starts from the same parameters.
-                for task in TASKS:
+                for task in TASKS[:max(TASKS.index(task) for task in tasks) + 1]:
                     for name, way, precision in reversed(ways(task)):
-                        if task in tasks or (way == "fast" and name == ways(task)[-1][0]):
+                        if task in tasks or name == ways(task)[-1][0]:
                             epochs = 1 if way == "plain" or task == "evaluate" else 2
                             result = measure(way, task, variant, data, files, precision, epochs)
                             measured.setdefault((task, name), []).append(result)
@@ -201,7 +239,23 @@ def run_all(data, variants, tasks, rounds):
             if task in tasks:
                 steps, tokens = made.get(task, (1, None))
                 record["rows"].append({"variant": variant, "task": task, "way": name, "rounds": results, "steps": steps,
-                                       "tokens": tokens, "weights": weights})
+                                       "tokens": tokens, "weights": weights, "commit": record["commit"]})
+                if task == "pretrain" and name != "plain":
+                    record["rows"][-1]["profile"] = profile_step(data, variant, name)
+    return record
+
+
+def with_earlier(record, path):
+    """The record with those rows of an earlier one, from the same machine, libraries and data, that were not measured now."""
+    if path.exists():
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        if all(earlier[key] == record[key] for key in ("hardware", "versions", "data", "threads")):
+            new = {(row["variant"], row["task"]) for row in record["rows"]}
+            record["rows"] += [row for row in earlier["rows"] if (row["variant"], row["task"]) not in new]
+            record["matrix_peak"] += earlier["matrix_peak"]
+            for key in ("questions", "different_answers"):
+                if key in earlier:
+                    record.setdefault(key, earlier[key])
     return record
 
 
@@ -246,7 +300,7 @@ def main():
         way = {"fast": work_fast, "plain": work_plain}[job.pop("way")]
         print(json.dumps(way(**{**job, "data": Path(job["data"]), "files": Path(job["files"])})))
         return
-    record = run_all(args.data.resolve(), args.variants, args.tasks, args.rounds)
+    record = with_earlier(run_all(args.data.resolve(), args.variants, args.tasks, args.rounds), args.out)
     args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(table(record))
 
