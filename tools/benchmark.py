@@ -259,30 +259,47 @@ def with_earlier(record, path):
     return record
 
 
+def seconds_of(row):
+    """The seconds of an epoch, or of an evaluation, in each round."""
+    return [result["unit"] * row["steps"] for result in row["rounds"]]
+
+
+def ratio_of(record, row):
+    """How many times faster a row is than the plain way in the same round, the median."""
+    plain, = (other for other in record["rows"] if (other["variant"], other["task"], other["way"]) ==
+              (row["variant"], row["task"], "plain"))
+    return statistics.median(slow / fast for slow, fast in zip(seconds_of(plain), seconds_of(row)))
+
+
+def share_of_peak(record, row):
+    """What a training's products of weights and tokens are of those that the processor could do in the time."""
+    peak = max(peaks["float32" if row["way"] == "plain" else row["way"]] for peaks in record["matrix_peak"])
+    return 6 * row["weights"] * row["tokens"] * row["steps"] / statistics.median(seconds_of(row)) / peak
+
+
+def limit(record, row):
+    """How many times faster than plain it would be if it did these products at the peak and nothing else."""
+    return ratio_of(record, row) / share_of_peak(record, row)
+
+
 def table(record):
     """The record as a Markdown table."""
-    peak = {name: max(peaks[name] for peaks in record["matrix_peak"]) for name in record["matrix_peak"][0]}
     unit = {"pretrain": "a pretraining epoch", "finetune": "a finetuning epoch",
             "evaluate": f"evaluating {record.get('questions')} names"}
     lines = ["| | s | ratio | tokens/s | of the peak | whole command, s | first step after, s | memory, MB |",
              "| --- | --- | --- | --- | --- | --- | --- | --- |"]
-    plain = {(row["variant"], row["task"]): row for row in record["rows"] if row["way"] == "plain"}
     for row in record["rows"]:
-        seconds = [result["unit"] * row["steps"] for result in row["rounds"]]
-        base = [result["unit"] * row["steps"] for result in plain[row["variant"], row["task"]]["rounds"]]
+        seconds = seconds_of(row)
         middle = statistics.median(seconds)
         spread = f" ({min(seconds):.3g}–{max(seconds):.3g})" if len(seconds) > 1 else ""
-        ratio = statistics.median(b / s for b, s in zip(base, seconds))
         rate = share = "–"
         if row["tokens"]:
-            rate = f"{row['tokens'] * row['steps'] / middle:,.0f}"
-            precision = "float32" if row["way"] == "plain" else row["way"]
-            share = f"{6 * row['weights'] * row['tokens'] * row['steps'] / middle / peak[precision]:.0%}"
+            rate, share = f"{row['tokens'] * row['steps'] / middle:,.0f}", f"{share_of_peak(record, row):.0%}"
         whole, first, memory = (statistics.median(result[key] for result in row["rounds"]) for key in ("whole", "first", "memory"))
         first = "–" if row["task"] == "evaluate" else f"{first:.1f}"
         way = "plain" if row["way"] == "plain" else f"fast, {row['way']}"
-        lines.append(f"| {row['variant']}, {unit[row['task']]}, {way} | {middle:.3g}{spread} | {ratio:.1f}× | {rate} | {share} | "
-                     f"{whole:.1f} | {first} | {memory / 2 ** 20:,.0f} |")
+        lines.append(f"| {row['variant']}, {unit[row['task']]}, {way} | {middle:.3g}{spread} | {ratio_of(record, row):.1f}× | {rate} | "
+                     f"{share} | {whole:.1f} | {first} | {memory / 2 ** 20:,.0f} |")
     return "\n".join(lines)
 
 

@@ -73,9 +73,18 @@ def speed_table(results):
     lines = [benchmark.table(record), "",
              f"Measured on: {record['hardware']}, a product of 2048-square matrices at {peak}; Python {record['versions']['python']}, "
              f"torch {record['versions']['torch']}; {'the bundled corpus' if record['data'] == 'bundled' else 'the course’s files'}; "
-             f"{len(record['matrix_peak']) // len({row['variant'] for row in record['rows']})} rounds, median (and range)."]
+             f"{' or '.join(sorted({str(len(row['rounds'])) for row in record['rows']}))} rounds, median (and range)."]
+    lines += ["", "A fast pretraining step, forward and backward, by kind of operation, and what could be gained at the most, that is if",
+              "the products of matrices ran at the processor's peak and all else took no time:", "",
+              row(["", *benchmark.KINDS, "the rest (random bits, Python)", "at the most"]), row(["---"] * (len(benchmark.KINDS) + 3))]
+    for one in record["rows"]:
+        if "profile" in one:
+            shares = [*one["profile"].values(), 1 - sum(one["profile"].values())]
+            lines.append(row([f"{one['variant']}, {one['way']}", *(f"{share:.0%}" for share in shares),
+                              f"{benchmark.limit(record, one):.1f}× the plain way"]))
+    lines.append("")
     for variant, different in record.get("different_answers", {}).items():
-        rounds = len(record["matrix_peak"]) // len(record["different_answers"])
+        rounds = next(len(one["rounds"]) for one in record["rows"] if (one["variant"], one["task"]) == (variant, "evaluate"))
         lines.append(f"Of {rounds * record['questions']} answers of the {variant} model, {different or 'none'} differ between plain and fast.")
     return "\n".join(lines)
 
