@@ -61,9 +61,12 @@ class BatchGradient:
         whole, x, y = x, x[self.rank::self.processes], y[self.rank::self.processes]
         parts = [crop_padding(x[rows], y[rows])
                  for rows in group_by_length(y, TOKENS_AT_ONCE.get(self.device.type), self.micro_batch_size)]
-        seed = [*seed, self.rank] if seed else [int(torch.randint(2 ** 62, ()))]
-        # For a GPU, and for what else may draw numbers. Mixed into 32 bits, since torch's CPU generator takes no more.
-        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        if seed:
+            seed = (*seed, self.rank)
+            # For a GPU, and for what else may draw numbers. Mixed into 32 bits, since torch's CPU generator takes no more.
+            torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        else:
+            seed = (int(torch.randint(2 ** 62, ())),)
         if self.threads > 1 and len(parts) > 1:
             return self._side_by_side(parts, targets, seed)
         if targets and not parts:  # nothing to do for this process, but the others wait for its gradients: it sends zeros
