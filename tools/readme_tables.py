@@ -8,7 +8,6 @@ import argparse
 import json
 import statistics
 import sys
-from pathlib import Path
 
 import benchmark
 from report import LABELS, REPORTED, ROOT
