@@ -5,14 +5,15 @@ They interchange with the course's code in both directions, also where they were
 `module.` before every name.
 """
 import io
-import os
-import tempfile
+import warnings
+import zipfile
 from types import SimpleNamespace
 
 import torch
 
 from attention import VARIANTS
 from dataset import InputError
+from files import write_atomically
 
 PARALLEL_PREFIX = "module."
 
@@ -33,62 +34,83 @@ def save_params(model, path):
     write_atomically(path, lambda file: torch.save(state, file))
 
 
-def write_atomically(path, write):
-    """
-    Calls write(file) on a temporary binary file beside path, flushes it to disk and renames it to path. A symbolic link stays
-    one, and what is no ordinary file, as /dev/null, is written to as it is.
-    """
-    target, temporary = os.path.realpath(path), None
-    try:
-        if os.path.exists(target) and not os.path.isfile(target) and not os.path.isdir(target):
-            with open(target, "wb") as file:
-                write(file)
-            return
-        folder, name = os.path.split(target)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", delete=False) as file:
-            temporary = file.name
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~current_umask())  # temporary files are private; results are as other files are
-        os.replace(temporary, target)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        raise InputError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
-    finally:
-        if temporary and os.path.exists(temporary):
-            os.remove(temporary)
-
-
-def current_umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def load_params(model, path):
     """
     Loads a parameter file into the model, strictly: all of it, or the model stays as it was.
 
     Only tensors are read from the file (weights_only); nothing in it is executed. Raises InputError, in one line, for a
-    file that is no parameter file or belongs to a model of another variant, vocabulary or size.
+    file that is no parameter file, belongs to a model of another variant, vocabulary or size, or holds numbers that are
+    not finite.
     """
-    try:
-        with open(path, "rb") as file:
-            content = io.BytesIO(file.read())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    try:
-        state = torch.load(content, map_location="cpu", weights_only=True)
-    except Exception:  # torch raises a different class for each way in which a file can be damaged
-        raise InputError(f"{path}: not a parameter file, or damaged (torch.load finds no tensors in it)") from None
+    state = read_tensors(path, "parameter file", most_bytes(unwrap(model).state_dict()))
     if not isinstance(state, dict) or not all(isinstance(name, str) and isinstance(tensor, torch.Tensor)
                                               for name, tensor in state.items()):
         raise InputError(f"{path}: not a parameter file: it holds something else than a model's tensors by name")
-    state = {name.removeprefix(PARALLEL_PREFIX): tensor for name, tensor in state.items()}
-    difference = describe_difference(state, unwrap(model).state_dict())
-    if difference:
-        raise InputError(f"{path}: does not fit this model: {difference}")
+    try:
+        load_state(model, {name.removeprefix(PARALLEL_PREFIX): tensor for name, tensor in state.items()})
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def load_state(model, state):
+    """Loads a state dict into the model, all of it or nothing. Raises InputError if it does not fit or cannot be used."""
+    check_state(state, unwrap(model).state_dict())
     unwrap(model).load_state_dict(state)
+
+
+def check_state(state, expected):
+    """Raises InputError if a dict of tensors cannot take the place of `expected`: other names, sizes, kinds, or not finite."""
+    difference = describe_difference(state, expected)
+    if difference:
+        raise InputError(f"does not fit this model: {difference}")
+    unusual = [name for name, tensor in state.items() if not is_plain(tensor)]
+    if unusual:
+        raise InputError(f"{unusual[0]} is no plain array of numbers")
+    infinite = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
+    if infinite:
+        raise InputError(f"{infinite[0]} holds numbers that are not finite" + count_more(infinite) + "; the model is spoiled")
+
+
+def is_plain(tensor):
+    """Whether a tensor from a file can be copied into a model's: dense real numbers, in memory."""
+    return (tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+            and not tensor.is_nested and not tensor.is_complex())
+
+
+def most_bytes(state):
+    """How large a file for this state dict may be: of much more than that, named by mistake, not all is read into memory."""
+    return 2 ** 30 + 4 * sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+
+
+def read_tensors(path, kind, limit):
+    """
+    What torch.save wrote to path: tensors, numbers and text in dicts, lists and tuples. Nothing in it is executed.
+
+    kind: what the file should be, for the error. limit: its bytes at the most. Raises InputError if it cannot be read, is
+    larger, or is no such file.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if len(content) > limit:
+        raise InputError(f"{path}: not a {kind} of this model: larger than {limit} bytes")
+    try:
+        refuse_compressed(content)
+        with warnings.catch_warnings():  # of what old files hold
+            warnings.simplefilter("ignore")
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception:  # torch raises a different class for each way in which a file can be damaged
+        raise InputError(f"{path}: not a {kind}, or damaged (torch.load finds no tensors in it)") from None
+
+
+def refuse_compressed(content):
+    """torch.save compresses nothing. A zip file that unfolds to more than it holds is made to fill the memory."""
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > len(content):
+                raise ValueError("compressed")
 
 
 def describe_difference(found, expected):
@@ -100,8 +122,11 @@ def describe_difference(found, expected):
     sizes = [f"{name} is {tuple(found[name].shape)} in the file and {tuple(expected[name].shape)} in the model"
              for name in expected if name in found and found[name].shape != expected[name].shape]
     parts = [("it lacks ", missing), ("it has ", surplus), ("", sizes)]
-    return "; ".join(start + names[0] + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
-                     for start, names in parts if names)
+    return "; ".join(start + names[0] + count_more(names) for start, names in parts if names)
+
+
+def count_more(names):
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
 def attention_of(state):

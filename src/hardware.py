@@ -71,7 +71,13 @@ def keep_freed_memory():
 
 def processes():
     """How many processes torchrun started for this run; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", 1))
+    number = os.environ.get("WORLD_SIZE", "1")
+    return int(number) if number.isdecimal() else 1
+
+
+def is_first_process():
+    """Whether this is the one of torchrun's processes that prints and writes, or the only one."""
+    return processes() == 1 or os.environ.get("RANK") == "0"
 
 
 @contextlib.contextmanager
@@ -93,7 +99,7 @@ def process_group(device_name=None):
 @contextlib.contextmanager
 def first_process_speaks():
     """While this lasts, what all processes but torchrun's first print is dropped, so that no line appears several times."""
-    if processes() == 1 or os.environ.get("RANK") == "0":
+    if is_first_process():
         yield
         return
     with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):

@@ -1,10 +1,15 @@
-"""Progress of a training run: a bar on a terminal, and a line now and then where the output goes to a file."""
+"""
+Progress of a training run: a bar on a terminal, a line now and then where the output goes to a file, and the log that is kept.
+"""
+import contextlib
+import statistics
 import sys
 import time
 
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 30
+STEPS_IN_A_RECORD = 10
 
 
 class Progress:
@@ -29,27 +34,65 @@ class Progress:
 
     def __exit__(self, *_):
         if self.bar is not None:
-            self.bar.close()
+            with contextlib.suppress(OSError):
+                self.bar.close()
 
-    def wants_figures(self):
-        """Whether the next advance() will show loss and rate; reading them from a GPU costs a wait."""
-        if self.quiet:
-            return False
-        if self.bar is not None:
-            return True
-        return time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES or self.step + 1 == self.steps
-
-    def advance(self, epoch, loss=None, rate=None):
-        """One step further, in epoch number `epoch` (from 1). loss in nats, rate: the learning rate; None where not read."""
+    def advance(self, epoch, loss, rate):
+        """One step further, in epoch number `epoch` (from 1). loss in nats, rate: the learning rate."""
         self.step += 1
+        try:
+            self._show(epoch, loss, rate)
+        except OSError:  # a terminal that was closed, a full disk: no reason to end what is shown
+            self.quiet = True
+
+    def _show(self, epoch, loss, rate):
+        if self.quiet:
+            return
         if self.bar is not None:
             self.bar.set_description(f"epoch {epoch}/{self.epochs}", refresh=False)
-            if loss is not None:
-                self.bar.set_postfix_str(f"loss {loss:.4f}, lr {rate:.2e}", refresh=False)
+            self.bar.set_postfix_str(f"loss {loss:.4f}, lr {rate:.2e}", refresh=False)
             self.bar.update()
-        elif loss is not None:
-            self.last_line = time.monotonic()
-            gone = self.last_line - self.start
+            return
+        now = time.monotonic()
+        if now - self.last_line >= SECONDS_BETWEEN_LINES or self.step == self.steps:
+            self.last_line = now
+            gone = now - self.start
             left = gone / (self.step - self.first_step) * (self.steps - self.step)
             print(f"epoch {epoch}/{self.epochs}, step {self.step}/{self.steps}: loss {loss:.4f}, lr {rate:.2e}, "
                   f"{tqdm.format_interval(gone)} gone, {tqdm.format_interval(left)} left", file=self.stream, flush=True)
+
+
+class LossLog:
+    """
+    The course of a run, a record for every STEPS_IN_A_RECORD steps: the step and epoch that it ends with (from 1), the mean loss
+    of its steps in nats, the learning rate then, and the seconds trained until then, pauses of a run that was stopped left out.
+    """
+
+    def __init__(self):
+        self.records = []
+        self._losses = []  # of the steps since the last record
+        self._start = time.monotonic()
+
+    def add(self, step, epoch, loss, rate, is_last):
+        self._losses.append(loss)
+        if step % STEPS_IN_A_RECORD == 0 or is_last:
+            self.records.append({"step": step, "epoch": epoch, "loss": significant(statistics.fmean(self._losses)),
+                                 "lr": significant(rate), "seconds": round(self._seconds(), 1)})
+            self._losses = []
+
+    def _seconds(self):
+        return time.monotonic() - self._start
+
+    def state_dict(self):
+        return {"records": [list(record.values()) for record in self.records], "losses": self._losses, "seconds": self._seconds()}
+
+    def load_state_dict(self, state):
+        self.records = [{"step": int(step), "epoch": int(epoch), "loss": float(loss), "lr": float(rate), "seconds": float(seconds)}
+                        for step, epoch, loss, rate, seconds in state["records"]]
+        self._losses = [float(loss) for loss in state["losses"]]
+        self._start = time.monotonic() - float(state["seconds"])
+
+
+def significant(number):
+    """The number to seven digits, more than float32 has."""
+    return float(f"{number:.7g}")

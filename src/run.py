@@ -8,17 +8,28 @@ The assignment's command line: pretrain, finetune or evaluate a model (Stanford 
 The functions pretrain, finetune, train and evaluate do the same from Python; importing this module runs nothing.
 """
 import argparse
+import contextlib
+import math
 import os
 import sys
 
+# GNU OpenMP reads it when torch is loaded. Its threads wait for each other at the end of every operation, running idle for about
+# a millisecond before they let go of their core. Where two of them share one, since something else runs beside them or a
+# container has less of the processor than it sees, that makes a training step twenty times as long.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 from attention import VARIANTS
-from checkpoint import load_params, save_params, write_atomically
+from checkpoint import load_params, save_params
 from dataset import (MASK_CHAR, PAD_CHAR, CharCorruptionDataset, InputError, NameDataset, describe, errors_name,
                      parse_questions, read_text, refuse_reserved)
 from decoding import greedy_answers
-from hardware import PRECISIONS, choose_device, choose_precision, first_process_speaks, keep_freed_memory, process_group, processes
+from files import is_special, sole_writer, write_atomically
+from hardware import (PRECISIONS, choose_device, choose_precision, first_process_speaks, is_first_process, keep_freed_memory,
+                      process_group, processes)
 from model import GPT, GPTConfig
 from recipe import COURSE, RECIPES
+from resume import Checkpointer, Stopped, digest, digest_of_state
 from trainer import Trainer, TrainerConfig
 from utils import evaluate_places, set_seed
 
@@ -74,10 +85,15 @@ def trainer_config(training, pretrain_dataset, block_size, learning_rate, writer
 
 
 def train(model, writing_params_path, trainer):
-    """Runs a Trainer to its end and writes the model's parameters; of several processes, the first writes."""
+    """
+    Runs a Trainer to its end and writes the model's parameters; of several processes, the first writes. What was kept to take
+    an interrupted run up again is no longer needed then.
+    """
     trainer.train()
     if trainer.rank == 0:
         save_params(model, writing_params_path)
+    if trainer.config.checkpointer is not None:
+        trainer.config.checkpointer.remove()
 
 
 def evaluate(model, pretrain_dataset, eval_corpus_path, outputs_path):
@@ -170,6 +186,10 @@ def parse_arguments(arguments=None):
                              "Evaluation is in float32")
     parser.add_argument("--micro_batch_size", type=int,
                         help="send so many rows of a batch through the model at once; saves memory, with the same result")
+    parser.add_argument("--resume_every", type=float, default=60, metavar="SECONDS",
+                        help="how often to write what an interrupted training goes on from, beside the parameters; default 60, and "
+                             "never more than 2%% of the time")
+    parser.add_argument("--restart", action="store_true", help="begin anew, whatever an interrupted training has left")
     args = parser.parse_args(arguments)
     if not 0 <= args.seed < 2 ** 32:
         parser.error(f"--seed is {args.seed}; a number from 0 to 4294967295 is expected")
@@ -177,6 +197,8 @@ def parse_arguments(arguments=None):
         parser.error(f"--max_epochs is {args.max_epochs}; at least 1 is expected")
     if args.micro_batch_size is not None and args.micro_batch_size < 1:
         parser.error(f"--micro_batch_size is {args.micro_batch_size}; at least 1 is expected")
+    if not 0 <= args.resume_every < math.inf:
+        parser.error(f"--resume_every is {args.resume_every}; a number of seconds from 0 is expected")
     if args.function == "evaluate" and processes() > 1:
         parser.error("evaluate runs in one process, without torchrun")
     return args
@@ -213,9 +235,43 @@ def check_paths(args):
             print(f"note: {args.function} makes no use of --{flag}", file=sys.stderr)
 
 
+def make_checkpointer(args, trainer, pretrain_dataset):
+    """What keeps the state of the command's training beside the parameters that it is to write; None for a target like /dev/null."""
+    if is_special(args.writing_params_path):
+        return None
+    settings = {"function": args.function, "variant": args.variant, "recipe": args.recipe,
+                "pretraining corpus": digest("\n".join(pretrain_dataset.data).encode("utf-8"))}
+    if args.function == "finetune":
+        settings["finetuning corpus"] = digest(repr(trainer.train_dataset.data).encode("utf-8"))
+        settings["pretrained parameters"] = "none" if args.reading_params_path is None else digest_of_state(trainer.model.state_dict())
+    return Checkpointer(resume_path(args), settings, log_path(args), args.resume_every, args.restart)
+
+
+def resume_path(args):
+    return f"{args.writing_params_path}.resume"
+
+
+def log_path(args):
+    return f"{args.writing_params_path}.log.jsonl"
+
+
+def output_lock(args):
+    """Holds the file that the command is to write against other runs; of several processes, the first does."""
+    if not is_first_process():
+        return contextlib.nullcontext()
+    if args.function == "evaluate":
+        return sole_writer(args.outputs_path)
+    return sole_writer(args.writing_params_path, companions=[resume_path(args), log_path(args)])
+
+
 def run(args):
     """Carries out a parsed command line. Raises InputError where the input is at fault."""
     check_paths(args)
+    with output_lock(args):
+        carry_out(args)
+
+
+def carry_out(args):
     device = choose_device(args.device)
     recipe = RECIPES[args.recipe]
     set_seed(args.seed)
@@ -239,6 +295,7 @@ def run(args):
     if args.precision == "auto" and choose_precision("auto", device) != PRECISIONS["float32"]:
         print("note: products of matrices are in bfloat16, which this machine multiplies in hardware; --precision float32 is exact "
               "and slower", file=sys.stderr)
+    trainer.config.checkpointer = make_checkpointer(args, trainer, pretrain_dataset)
     train(model, args.writing_params_path, trainer)
 
 
@@ -256,6 +313,9 @@ def main(arguments=None):
         except InputError as error:
             print(f"run.py: error: {error}", file=sys.stderr)
             sys.exit(2)
+        except Stopped as stop:
+            print(f"run.py: stopped: {stop}", file=sys.stderr)
+            sys.exit(128 + stop.number)
         except KeyboardInterrupt:
             print("run.py: interrupted", file=sys.stderr)
             sys.exit(130)

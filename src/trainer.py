@@ -12,13 +12,13 @@ import contextlib
 import math
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from checkpoint import save_params, unwrap
 from dataset import InputError
 from gradients import BatchGradient
 from hardware import choose_device, choose_precision, rank_and_size
-from progress import Progress
+from progress import LossLog, Progress
 
 
 class TrainerConfig:
@@ -36,6 +36,7 @@ class TrainerConfig:
     ckpt_path = None          # where save_checkpoint() writes the parameters
     num_workers = 0           # processes that load data; datasets that give whole batches at once need none
     writer = None             # a TensorBoard SummaryWriter, which gets train/loss and train/lr
+    checkpointer = None       # a resume.Checkpointer, with which a run that was stopped goes on where it was
     seed = None               # of data and dropout; None draws afresh
     device = None             # a torch device or its name; None takes CUDA where there is one
     precision = "float32"     # of matrix products: "float32", "bfloat16", or "auto" for what is fastest; all else is in float32
@@ -69,48 +70,95 @@ class Trainer:
         self.tokens = 0  # target positions seen so far, the clock of the learning rate
         self.model = model.to(self.device)
 
+    def _begin(self):
+        self.epoch, self.step = 0, 0  # how many epochs are complete, and how many steps of the one after them
+        self.steps_per_epoch = math.ceil(len(self.train_dataset) / self.config.batch_size)
+        self.tokens = 0
+        self.best_loss = math.inf
+        self.log = LossLog()
+        self.optimizer = make_optimizer(self.model, self.config)
+
     def save_checkpoint(self):
         """Writes the model's parameters to config.ckpt_path, if there is one."""
         if self.config.ckpt_path is not None and self.rank == 0:
             save_params(self.model, self.config.ckpt_path)
 
     def train(self):
-        """Trains for config.max_epochs. Raises InputError if the memory of a GPU does not suffice."""
+        """
+        Trains for config.max_epochs. Raises InputError if the memory of a GPU does not suffice, or if loss, gradient or
+        parameters are no longer finite; resume.Stopped after a signal, if there is a checkpointer.
+        """
         config = self.config
-        self.tokens = 0
-        optimizer = make_optimizer(self.model, config)
-        steps = math.ceil(len(self.train_dataset) / config.batch_size) * config.max_epochs
-        best_loss = math.inf
+        self._begin()
+        checkpointer = config.checkpointer or NoCheckpointer()
         gradient = BatchGradient(self.model, self.device, self.precision, config.micro_batch_size)
-        with Progress(steps, config.max_epochs, quiet=self.rank > 0) as progress, self._advice_on_memory(), gradient:
-            for epoch in range(config.max_epochs):
-                self._train_epoch(epoch, gradient, optimizer, progress)
+        with self._advice_on_memory(), gradient, checkpointer.keeping(self), self._progress() as progress:
+            while self.epoch < config.max_epochs:
+                self._train_epoch(gradient, progress, checkpointer)
+                self.check_parameters()
                 test_loss = self._test_loss(gradient) if self.test_dataset is not None else None
                 if test_loss is None:
                     self.save_checkpoint()
-                elif test_loss < best_loss:
-                    best_loss = test_loss
+                elif test_loss < self.best_loss:
+                    self.best_loss = test_loss
                     self.save_checkpoint()
+                self.epoch, self.step = self.epoch + 1, 0
 
-    def _train_epoch(self, epoch, gradient, optimizer, progress):
+    def _train_epoch(self, gradient, progress, checkpointer):
         config = self.config
         self.model.train()
-        for step, (x, y) in enumerate(self._batches(self.train_dataset, epoch)):
-            loss = gradient(x, y, *(() if config.seed is None else (config.seed, epoch, step)))
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_norm_clip)
-            optimizer.step()
+        batches = iter(self._batches(self.train_dataset, self.epoch, self.step))
+        checkpointer.restore_random_state()  # to begin to iterate has drawn from it
+        for x, y in batches:
+            loss = gradient(x, y, *(() if config.seed is None else (config.seed, self.epoch, self.step))).item()
+            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_norm_clip).item()
+            self._check_finite(loss=loss, gradient=norm)
+            self.optimizer.step()
+            self.step += 1
 
             # As in minGPT, the rate after this batch's tokens holds from the next batch on: the first takes the peak.
-            rate = config.learning_rate
-            if config.lr_decay:
-                self.tokens += y.numel()
-                rate *= learning_rate_factor(self.tokens, config.warmup_tokens, config.final_tokens)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-            progress.advance(epoch + 1, loss.item() if progress.wants_figures() else None, rate)
+            self.tokens += y.numel()
+            rate = self.set_rate()
+            progress.advance(self.epoch + 1, loss, rate)
+            self.log.add(progress.step, self.epoch + 1, loss, rate, is_last=progress.step == progress.steps)
             if config.writer is not None:
-                config.writer.add_scalar("train/loss", loss.item(), progress.step)
+                config.writer.add_scalar("train/loss", loss, progress.step)
                 config.writer.add_scalar("train/lr", rate, progress.step)
+            checkpointer.after_step()
+
+    def set_rate(self):
+        """Gives the optimizer the learning rate for the tokens seen so far. Returns it."""
+        config, rate = self.config, self.config.learning_rate
+        if config.lr_decay:
+            rate *= learning_rate_factor(self.tokens, config.warmup_tokens, config.final_tokens)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _progress(self):
+        first_step = self.epoch * self.steps_per_epoch + self.step
+        return Progress(self.steps_per_epoch * self.config.max_epochs, self.config.max_epochs, first_step, quiet=self.rank > 0)
+
+    def describe_position(self):
+        return f"epoch {self.epoch + 1} step {self.step} of {self.steps_per_epoch}"
+
+    def _check_finite(self, **figures):
+        """Raises InputError if one of a step's figures is no finite number, before the step changes a parameter."""
+        for name, figure in figures.items():
+            if not math.isfinite(figure):
+                raise InputError(f"the {name} is not finite ({figure}) in epoch {self.epoch + 1} step {self.step + 1}; the run stops "
+                                 f"with the parameters of the step before. {self._advice_on_numbers()}")
+
+    def check_parameters(self):
+        """Raises InputError if a parameter is no longer finite, so that it is not written anywhere."""
+        for name, parameter in unwrap(self.model).named_parameters():
+            if not torch.isfinite(parameter).all():
+                raise InputError(f"{name} is not finite after {self.describe_position()}; nothing of it is written. "
+                                 f"{self._advice_on_numbers()}")
+
+    def _advice_on_numbers(self):
+        others = "a lower learning rate or another seed"
+        return f"Try {others}" if self.precision == torch.float32 else f"Try --precision float32, {others}"
 
     @contextlib.contextmanager
     def _advice_on_memory(self):
@@ -130,14 +178,29 @@ class Trainer:
         losses = [gradient.loss(x, y).item() for x, y in self._batches(self.test_dataset, 0)]
         return sum(losses) / len(losses)
 
-    def _batches(self, dataset, epoch):
-        """The batches of one epoch, in the dataset's order; the last may be smaller."""
+    def _batches(self, dataset, epoch, first=0):
+        """The batches of one epoch from number `first` on, in the dataset's order; the last may be smaller."""
         if self.config.seed is not None and hasattr(dataset, "at_epoch"):
             dataset = dataset.at_epoch(self.config.seed, epoch)
         # To start worker processes for every epoch costs more than a dataset that gives whole batches takes to make them.
         workers = 0 if hasattr(dataset, "__getitems__") else self.config.num_workers
+        if first:
+            dataset = Subset(dataset, range(first * self.config.batch_size, len(dataset)))
         return DataLoader(dataset, batch_size=self.config.batch_size, num_workers=workers,
                           pin_memory=self.device.type == "cuda")
+
+
+class NoCheckpointer:
+    """Stands for a resume.Checkpointer where nothing is kept."""
+
+    def keeping(self, trainer):
+        return contextlib.nullcontext()
+
+    def restore_random_state(self):
+        pass
+
+    def after_step(self):
+        pass
 
 
 def learning_rate_factor(tokens, warmup_tokens, final_tokens):

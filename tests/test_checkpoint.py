@@ -8,7 +8,8 @@ import math
 import os
 import pickle
 import re
-import stat
+import warnings
+import zipfile
 
 import pytest
 import torch
@@ -17,8 +18,9 @@ from torch import nn
 from torch.testing import assert_close
 
 import checkpoint
+import files
 from attention import VARIANTS
-from checkpoint import load_params, save_params, write_atomically
+from checkpoint import load_params, save_params
 from dataset import InputError
 from model import GPT, GPTConfig
 
@@ -213,26 +215,10 @@ def test_the_older_file_stays_until_the_new_one_is_complete(tiny_model, tmp_path
         seen.append((set(state), path.read_bytes(), os.path.dirname(source)))
         replace(source, target)
 
-    monkeypatch.setattr(checkpoint.os, "replace", looking)
+    monkeypatch.setattr(files.os, "replace", looking)
     save_params(tiny_model, path)
     assert seen == [(set(tiny_model.state_dict()), b"the older file", str(tmp_path))]  # another folder may be another disk
     assert set(torch.load(path, weights_only=True)) == set(tiny_model.state_dict())
-
-
-def test_a_file_is_on_disk_before_it_takes_its_name(tmp_path, monkeypatch):
-    """Else a power cut leaves an empty file in the older one's place."""
-    path, replace, fsync, events = tmp_path / "a", os.replace, os.fsync, []
-    monkeypatch.setattr(checkpoint.os, "fsync", lambda file: (events.append("flushed"), fsync(file)))
-
-    def looking(source, target):
-        with open(source, "rb") as file:
-            events.append(file.read())
-        replace(source, target)
-
-    monkeypatch.setattr(checkpoint.os, "replace", looking)
-    write_atomically(path, lambda file: file.write(b"new"))
-    assert events == ["flushed", b"new"]
-    assert path.read_bytes() == b"new"
 
 
 def test_a_target_that_cannot_be_written(tiny_model, tmp_path):
@@ -242,20 +228,6 @@ def test_a_target_that_cannot_be_written(tiny_model, tmp_path):
             save_params(tiny_model, path)
         assert str(caught.value).startswith(f"{path}: cannot be written: ") and "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == ["folder"] and os.listdir(tmp_path / "folder") == []
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_a_target_that_is_no_ordinary_file_is_written_to_and_not_replaced(tmp_path):
-    """As /dev/null and /dev/stdout are, which root could otherwise replace by a file."""
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        write_atomically(path, lambda file: file.write(b"written"))
-        assert stat.S_ISFIFO(path.stat().st_mode)
-        assert os.read(reader, 100) == b"written"
-    finally:
-        os.close(reader)
 
 
 def test_a_link_stays_and_what_it_points_to_is_written(tiny_model, tmp_path):
@@ -403,3 +375,62 @@ def test_nothing_in_a_file_is_executed(write, let, tiny_model, tmp_path):
     assert not folder.exists()
     let(path)  # the file does what it is meant to do, where it is let
     assert folder.exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_parameters_that_are_not_finite_are_refused(value, tiny_model, tmp_path):
+    state = copied(tiny_model)
+    state["head.weight"][3, 1] = value
+    torch.save(state, tmp_path / "a.params")
+    check_refused(tiny_model, tmp_path / "a.params", r"head\.weight holds numbers that are not finite; the model is spoiled")
+    state["ln_f.bias"][0] = value
+    torch.save(state, tmp_path / "a.params")
+    check_refused(tiny_model, tmp_path / "a.params", r"not finite \(and 1 more\)")
+
+
+@pytest.mark.parametrize("kind", ["sparse", "complex", "meta", "quantized"])
+def test_tensors_that_are_no_arrays_of_real_numbers_are_refused(kind, tiny_model, tmp_path):
+    """Of the last one: all others fit, and must not have been loaded when that one fails."""
+    state = copied(tiny_model)
+    state = {name: tensor + 1 for name, tensor in state.items()}
+    weight = state["head.weight"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of how old quantized tensors are
+        state["head.weight"] = {"sparse": weight.to_sparse, "complex": lambda: weight.to(torch.complex64),
+                                "meta": lambda: weight.to("meta"),
+                                "quantized": lambda: torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8)}[kind]()
+        torch.save(state, tmp_path / "a.params")
+    check_refused(tiny_model, tmp_path / "a.params", r"head\.weight is no plain array of numbers")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_other_types_of_real_numbers_are_taken(dtype, tiny_model, tmp_path):
+    state = {name: tensor.to(dtype) for name, tensor in tiny_model.state_dict().items()}
+    torch.save(state, tmp_path / "a.params")
+    load_params(tiny_model, tmp_path / "a.params")
+    for name, tensor in tiny_model.state_dict().items():
+        assert tensor.dtype == torch.float32 and torch.equal(tensor, state[name].float())
+
+
+def test_a_file_that_unfolds_is_refused_before_it_does(tiny_model, tmp_path):
+    """Compressed zeros: small on disk, large in memory. torch itself would read them."""
+    save_params(tiny_model, tmp_path / "a.params")
+    with zipfile.ZipFile(tmp_path / "a.params") as source, zipfile.ZipFile(tmp_path / "b.params", "w", zipfile.ZIP_DEFLATED) as target:
+        for entry in source.infolist():
+            target.writestr(entry.filename, source.read(entry))
+        target.writestr("archive/zeros", bytes(10 ** 7))
+    assert (tmp_path / "b.params").stat().st_size < 10 ** 5
+    check_refused(tiny_model, tmp_path / "b.params", "not a parameter file, or damaged")
+
+
+def test_no_more_is_read_than_a_model_can_take(tiny_model, tmp_path, monkeypatch):
+    """A film that was named by mistake, here of holes, does not fill the memory."""
+    size = checkpoint.most_bytes(tiny_model.state_dict())
+    assert 2 ** 30 < size < 2 ** 30 + 2 ** 16
+    monkeypatch.setattr(checkpoint, "most_bytes", lambda state: 1000)
+    with open(tmp_path / "a.params", "wb") as file:
+        file.truncate(1000)
+    check_refused(tiny_model, tmp_path / "a.params", "not a parameter file, or damaged")
+    with open(tmp_path / "a.params", "wb") as file:
+        file.truncate(10 ** 12)
+    check_refused(tiny_model, tmp_path / "a.params", "not a parameter file of this model: larger than 1000 bytes")

@@ -187,7 +187,8 @@ def test_the_command_line_writes_once_what_one_process_writes(folder):
     assert alone.returncode == 0, alone.stderr
     assert together.stdout == alone.stdout and together.stdout.count("number of parameters") == 1
     assert together.stderr.count("epoch 3/3, step 3/3: loss ") == 1
-    assert {path.name for path in folder.iterdir()} == {"wiki.txt", "births.tsv", "command.py", "one.params", "two.params"}
+    assert {path.name for path in folder.iterdir()} == {"wiki.txt", "births.tsv", "command.py", "one.params", "two.params",
+                                                         "one.params.log.jsonl", "two.params.log.jsonl"}
     one, two = (torch.load(folder / name, weights_only=True) for name in ("one.params", "two.params"))
     assert one.keys() == two.keys()
     for key in one:

@@ -37,13 +37,12 @@ def clock(monkeypatch):
 
 
 def lines_of(clock, steps, seconds, epochs=1, first_step=0, stream=None):
-    """The lines of a run whose steps take so many seconds each, with figures where they are asked for, as the trainer does."""
+    """The lines of a run whose steps take so many seconds each."""
     stream = stream or io.StringIO()
     with Progress(steps, epochs, first_step=first_step, stream=stream) as progress:
         for step in range(first_step, steps):
             clock.now += seconds
-            loss = 2.0 if progress.wants_figures() else None
-            progress.advance(step * epochs // steps + 1, loss, 0.0012345)
+            progress.advance(step * epochs // steps + 1, 2.0, 0.0012345)
     return stream.getvalue().splitlines()
 
 
@@ -83,20 +82,6 @@ def test_a_resumed_run_does_not_distort_the_time_left(clock):
     assert "step 915/1000" in first and first.endswith("00:30 gone, 02:50 left")
 
 
-def test_no_figures_are_wanted_in_between(clock):
-    """Reading them costs a wait on a GPU."""
-    progress = Progress(3, 1, stream=io.StringIO())
-    assert not progress.wants_figures()
-    clock.now += 29.5
-    assert not progress.wants_figures()
-    clock.now += 0.5
-    assert progress.wants_figures()
-    progress.advance(1, 1.0, 0.1)
-    assert not progress.wants_figures()
-    progress.advance(1, None, 0.1)
-    assert progress.wants_figures()  # the last one
-
-
 def test_standard_error_is_where_it_goes(clock, capsys):
     with Progress(1, 1) as progress:
         progress.advance(1, 1.5, 0.1)
@@ -110,7 +95,6 @@ def bar_of(clock, steps, first_step=0, take=10):
     progress = Progress(steps, 5, first_step=first_step, stream=terminal)
     for step in range(take):
         clock.now += 1
-        assert progress.wants_figures()
         progress.advance(3, 2.25 + step, 6e-4)
     shown = terminal.getvalue().split("\r")
     progress.__exit__(None, None, None)

@@ -19,7 +19,7 @@ from conftest import ROOT, TINY_CORPUS, TINY_QUESTIONS
 from dataset import CharCorruptionDataset, InputError, NameDataset, read_text
 from model import GPT, GPTConfig
 from recipe import COURSE, Recipe, Training
-from trainer import Trainer
+from trainer import Trainer, TrainerConfig
 
 COURSE_FILES = ROOT.parent / "shared" / "cs224n-data"
 INPUTS = "Where was Ed Ng born?\nWhere was Bob Whist born?\n"
@@ -107,7 +107,7 @@ def test_the_handouts_commands_work_as_they_stand(small, folder, capsys, variant
         run.main(words[2:])
         out, err = capsys.readouterr()
         written = words[words.index("--outputs_path" if "evaluate" in words else "--writing_params_path") + 1]
-        assert set(os.listdir()) - before == {written}
+        assert set(os.listdir()) - before == {written} | ({f"{written}.log.jsonl"} if "evaluate" not in words else set())
         assert f"data has {len(TINY_CORPUS)} characters, " in out and "number of parameters: " in out
         if "birth_dev.tsv" in words:
             assert re.search(r"^Correct: [0-3]\.0 out of 3\.0: \d+\.\d+%$", out, re.M) and "Predictions" not in out
@@ -151,7 +151,7 @@ def test_finetuning_may_write_over_what_it_read(small, folder):
 @pytest.mark.parametrize("variant", ["vanilla", "synthesizer"])
 def test_the_variant_reaches_the_model(small, folder, monkeypatch, variant):
     models = []
-    monkeypatch.setattr(run, "pretrain", lambda dataset, block_size, model, **_: (None, models.append(model)))
+    monkeypatch.setattr(run, "pretrain", lambda dataset, block_size, model, **_: (None, Trainer(models.append(model) or model, dataset, None, TrainerConfig())))
     monkeypatch.setattr(run, "train", lambda *_: None)
     call(PRETRAIN.replace("vanilla", variant))
     assert type(models[0].blocks[0].attn).__name__ == {"vanilla": "CausalSelfAttention",
@@ -717,3 +717,16 @@ def test_evaluation_as_a_process(folder):
     assert done.returncode == 0 and re.search(r"^Correct: \d\.0 out of 4\.0: ", done.stdout.decode("utf-8"), re.M)
     assert "line 4: 'Š' (U+0160) is not in the pretraining corpus" in done.stderr.decode("utf-8")
     assert read_text("out.predictions").count("\n") == 4
+
+
+@pytest.mark.parametrize("policy, expected", [(None, "1000"), ("active", None)])
+def test_threads_that_share_a_core_do_not_keep_it_from_each_other(policy, expected, tmp_path):
+    """The setting has to be there before torch is; a user's own is left alone. Without it, 4 epochs took 99 s instead of 4."""
+    script = f"import os, sys; sys.path.insert(0, {str(ROOT / 'src')!r}); import run; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    environment = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    if policy:
+        environment["OMP_WAIT_POLICY"] = policy
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert done.stdout.split() == [str(expected), "True"]
+    source = read_text(ROOT / "src" / "run.py")
+    assert source.index("GOMP_SPINCOUNT") < source.index("\nfrom attention")
