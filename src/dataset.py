@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 
 MASK_CHAR = "\u2047"  # ⁇, stands for what was taken out and announces it at the end
 PAD_CHAR = "\u25A1"   # □, fills a row up to the block size; id 0, ignored by the loss
+MOST_BYTES = 2 ** 30  # of a text file; more than that, an endless device or a film, was named by mistake
 
 
 class InputError(ValueError):
@@ -47,12 +48,14 @@ def read_text(path):
     """
     The text of a file as UTF-8, whatever the platform's default is. A byte-order mark is taken off; CRLF and CR become LF.
 
-    Raises InputError if the file cannot be read or is not UTF-8 (with the line of the first wrong byte).
+    Raises InputError if the file cannot be read, is larger than MOST_BYTES or is not UTF-8 (with the line of the first wrong byte).
     """
     with errors_name(path):
         try:
             with open(path, "rb") as file:
-                raw = file.read().removeprefix(codecs.BOM_UTF8)
+                raw = file.read(MOST_BYTES + 1).removeprefix(codecs.BOM_UTF8)
+            if len(raw) > MOST_BYTES:
+                raise InputError(f"larger than {MOST_BYTES} bytes")
             text = raw.decode("utf-8")
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror or error}") from None

@@ -12,6 +12,12 @@ SECONDS_BETWEEN_LINES = 30
 STEPS_IN_A_RECORD = 10
 
 
+def note(text):
+    """A line on standard error. That it cannot be written, as on a closed terminal or a full disk, is no reason to end a run."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
 class Progress:
     """
     Counts the steps of a whole run, all epochs together, so that the time left is the run's and not the epoch's.

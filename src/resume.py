@@ -25,6 +25,7 @@ from checkpoint import check_state, load_state, most_bytes, read_tensors, unwrap
 from dataset import InputError
 from files import write_atomically
 from hardware import rank_and_size
+from progress import note
 
 LARGEST_SHARE = 0.02  # of the time of a run that writing may take; where it takes longer, the file is written less often
 FORMAT = 1            # of the file; a file of another is refused
@@ -92,7 +93,7 @@ class Checkpointer:
             self._write()
         except InputError as error:  # the run is worth more than its resume file, and there may be room again later
             self._next = time.monotonic() + self.every
-            print(f"warning: {error}; what it held before is kept, and the run goes on", file=sys.stderr)
+            note(f"warning: {error}; what it held before is kept, and the run goes on")
 
     def remove(self):
         """To be called when the results are written and nothing is left to take up."""
@@ -144,8 +145,8 @@ class Checkpointer:
     def _note_changes(self, conditions):
         difference = describe_change(conditions, conditions_of(self.trainer) | machine())
         if difference:
-            print(f"note: since {self.path} was written, {difference}; the run goes on, but may not end in the parameters of one "
-                  "without interruption", file=sys.stderr)
+            note(f"note: since {self.path} was written, {difference}; the run goes on, but may not end in the parameters of one "
+                  "without interruption")
 
     def _write(self):
         start = time.monotonic()
@@ -163,18 +164,18 @@ class Checkpointer:
         try:
             write_atomically(self.log_path, lambda file: file.write(lines.encode("ascii")))
         except InputError as error:
-            print(f"warning: {error}; the run goes on", file=sys.stderr)
+            note(f"warning: {error}; the run goes on")
 
     @contextlib.contextmanager
     def _signals_noted(self):
         """While this lasts, the first signal to stop is only noted, for after_step(); a second one acts as it always does."""
         before = {}
 
-        def note(number, frame):
+        def notice(number, frame):
             self._stop = number
             if self.first:
-                with contextlib.suppress(OSError):
-                    os.write(2, b"\nstopping after this step (once more: at once)\n")
+                with contextlib.suppress(OSError, ValueError):  # not by print(), which may be what the signal has interrupted
+                    os.write(sys.stderr.fileno(), b"\nstopping after this step (once more: at once)\n")
             restore()
 
         def restore():
@@ -184,7 +185,7 @@ class Checkpointer:
         if threading.current_thread() is threading.main_thread():  # only there can signals be handled
             for number in SIGNALS:
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):  # as nohup has it; not Python's own
-                    before[number] = signal.signal(number, note)
+                    before[number] = signal.signal(number, notice)
         try:
             yield
         finally:

@@ -9,6 +9,7 @@ The functions pretrain, finetune, train and evaluate do the same from Python; im
 """
 import argparse
 import contextlib
+import errno
 import math
 import os
 import sys
@@ -28,6 +29,7 @@ from files import is_special, sole_writer, write_atomically
 from hardware import (PRECISIONS, choose_device, choose_precision, first_process_speaks, is_first_process, keep_freed_memory,
                       process_group, processes)
 from model import GPT, GPTConfig
+from progress import note
 from recipe import COURSE, RECIPES
 from resume import Checkpointer, Stopped, digest, digest_of_state
 from trainer import Trainer, TrainerConfig
@@ -126,8 +128,8 @@ def encode_prompt(question, pretrain_dataset, max_positions, path):
     known = pretrain_dataset.stoi.keys() - {MASK_CHAR, PAD_CHAR}
     unknown = sorted(set(question.text) - known)
     if unknown:
-        print(f"warning: {path}: line {question.line}: {describe(unknown)} not in the pretraining corpus; left out of the "
-              "question", file=sys.stderr)
+        note(f"warning: {path}: line {question.line}: {describe(unknown)} not in the pretraining corpus; left out of the "
+              "question")
     ids = [pretrain_dataset.stoi[char] for char in question.text if char in known] + [pretrain_dataset.stoi[MASK_CHAR]]
     if len(ids) > max_positions:
         raise InputError(f"line {question.line}: the question takes {len(ids)} characters with its {MASK_CHAR}; the model has "
@@ -232,7 +234,7 @@ def check_paths(args):
     flags = {flag for by_function in (READS, WRITES) for names in by_function.values() for flag in names}
     for flag in sorted(flags - set(reads + writes)):
         if getattr(args, flag) is not None:
-            print(f"note: {args.function} makes no use of --{flag}", file=sys.stderr)
+            note(f"note: {args.function} makes no use of --{flag}")
 
 
 def make_checkpointer(args, trainer, pretrain_dataset):
@@ -293,14 +295,17 @@ def carry_out(args):
         _, trainer = finetune(args.reading_params_path, args.finetune_corpus_path, pretrain_dataset, recipe.block_size, model,
                               recipe=recipe, **settings)
     if args.precision == "auto" and choose_precision("auto", device) != PRECISIONS["float32"]:
-        print("note: products of matrices are in bfloat16, which this machine multiplies in hardware; --precision float32 is exact "
-              "and slower", file=sys.stderr)
+        note("note: products of matrices are in bfloat16, which this machine multiplies in hardware; --precision float32 is exact "
+              "and slower")
     trainer.config.checkpointer = make_checkpointer(args, trainer, pretrain_dataset)
     train(model, args.writing_params_path, trainer)
 
 
 def main(arguments=None):
-    """The command line. Exits with 2 and one line where the input is at fault, with 130 at Ctrl-C."""
+    """The command line. Exits with 2 and one line where the input is at fault, with 128 and its number more after a signal."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who called
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a notebook's stream has not
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # a file's name need not be UTF-8
@@ -310,15 +315,22 @@ def main(arguments=None):
         try:
             with process_group(args.device):
                 run(args)
+            sys.stdout.flush()
         except InputError as error:
-            print(f"run.py: error: {error}", file=sys.stderr)
+            note(f"run.py: error: {error}")
             sys.exit(2)
         except Stopped as stop:
-            print(f"run.py: stopped: {stop}", file=sys.stderr)
+            note(f"run.py: stopped: {stop}")
             sys.exit(128 + stop.number)
         except KeyboardInterrupt:
-            print("run.py: interrupted", file=sys.stderr)
+            note("run.py: interrupted")
             sys.exit(130)
+        except OSError as error:
+            if error.filename is not None or error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EIO):
+                raise  # a mistake of ours
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # so that Python does not try once more as it ends
+            note(f"run.py: error: standard output: cannot be written: {error.strerror}")
+            sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -550,6 +550,19 @@ def test_text_that_is_not_utf8_is_refused_with_its_line(tmp_path, raw, line, byt
         read_text(path)
 
 
+def test_an_endless_file_is_refused(tmp_path, monkeypatch):
+    assert module.MOST_BYTES == 2 ** 30
+    monkeypatch.setattr(module, "MOST_BYTES", 10)
+    (tmp_path / "a").write_bytes(b"0123456789")
+    assert read_text(tmp_path / "a") == "0123456789"
+    (tmp_path / "a").write_bytes(b"0123456789\n")
+    with pytest.raises(InputError, match="a: larger than 10 bytes$"):
+        read_text(tmp_path / "a")
+    if os.path.exists("/dev/zero"):
+        with pytest.raises(InputError, match="/dev/zero: larger than 10 bytes$"):
+            read_text("/dev/zero")
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     for path, reason in ((tmp_path / "none.txt", "No such file"), (tmp_path, "")):
         with pytest.raises(InputError, match=f"^{re.escape(str(path))}: cannot be read: {reason}") as caught:

@@ -5,9 +5,11 @@ them prints and writes; and a user's mistake is one line. One start of torchrun 
 """
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -83,14 +85,20 @@ def train_case(name, variant, dropout=0.0, tested=False, **changed):
 
 
 def torchrun(*arguments, cwd=None):
-    """Starts two processes, on a port that is free."""
+    """Two processes, on a port that is free, until they end."""
+    process = start(*arguments, cwd=cwd)
+    out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def start(*arguments, cwd=None):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     outside = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
-    return subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1",
-                           f"--master_port={port}", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120,
-                          env={**outside, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONIOENCODING": "utf-8"})
+    return subprocess.Popen([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1",
+                             f"--master_port={port}", *map(str, arguments)], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            text=True, env={**outside, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONIOENCODING": "utf-8"})
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +171,7 @@ sys.path[:0] = [{src!r}, {tests!r}]
 import run
 from test_run import SMALL
 from dataclasses import replace
-recipe = replace(SMALL, dropout=0.0)
+recipe = replace(SMALL, dropout=0.2 if "pretrain" in sys.argv else 0.0)
 run.RECIPES.update(course=recipe, quick=recipe)
 run.main()
 '''
@@ -208,3 +216,31 @@ def test_evaluation_is_refused(folder):
     done = torchrun("command.py", "evaluate", "vanilla", "wiki.txt", cwd=folder)
     assert done.returncode != 0
     assert done.stderr.count("evaluate runs in one process, without torchrun") == 1
+
+
+def test_processes_that_were_stopped_go_on_together(folder):
+    """Whether they are killed or asked to stop, as they are here one after the other; they end in the same bytes as two processes without a stop."""
+    command = ["command.py", "pretrain", "vanilla", "wiki.txt", "--device", "cpu", "--precision", "float32", "--max_epochs", "150",
+               "--resume_every", "0", "--writing_params_path"]
+    whole = torchrun(*command, "whole.params", cwd=folder)
+    assert whole.returncode == 0, whole.stderr
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        before = (folder / "a.params.resume").stat().st_mtime_ns if (folder / "a.params.resume").exists() else 0
+        process = start(*command, "a.params", cwd=folder)
+        while not (folder / "a.params.resume").exists() or (folder / "a.params.resume").stat().st_mtime_ns == before:
+            time.sleep(0.01)
+            assert process.poll() is None, process.communicate()
+        if number == signal.SIGKILL:
+            for worker in subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split():
+                os.kill(int(worker), number)
+        else:
+            process.send_signal(number)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode != 0 and (folder / "a.params.resume").exists() and not (folder / "a.params").exists()
+        assert err.count("run.py: stopped: a.params.resume holds the run up to epoch ") == (number == signal.SIGTERM)
+    again = torchrun(*command, "a.params", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("resuming from epoch ") == 1 and not (folder / "a.params.resume").exists()
+    assert (folder / "a.params").read_bytes() == (folder / "whole.params").read_bytes()
+    left = {path.name for path in folder.iterdir() if path.name.startswith((".", "a."))}
+    assert left == {"a.params", "a.params.log.jsonl"}

@@ -10,7 +10,7 @@ import pytest
 import tqdm.std
 
 import progress as module
-from progress import SECONDS_BETWEEN_LINES, Progress
+from progress import SECONDS_BETWEEN_LINES, LossLog, Progress, note
 
 
 class Clock:
@@ -116,3 +116,68 @@ def test_a_bar_is_one_line_and_is_closed(clock):
     shown, written = bar_of(clock, steps=10)
     assert len(shown) > 9 and "\n" not in "".join(shown)
     assert "100%|" in shown[-1] and written.endswith("\n")
+
+
+class Broken(io.StringIO):
+    """A stream that takes so many writings and no more, as a closed terminal or a full disk."""
+
+    def __init__(self, takes, terminal):
+        super().__init__()
+        self.takes, self.terminal = takes, terminal
+
+    def isatty(self):
+        return self.terminal
+
+    def write(self, text):
+        self.takes -= 1
+        if self.takes < 0:
+            raise OSError(5, "Input/output error")
+        return super().write(text)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("takes", [1, 5])
+def test_a_stream_that_breaks_ends_nothing(clock, takes, terminal):
+    stream = Broken(takes, terminal)
+    with Progress(100, 1, stream=stream) as progress:
+        for _ in range(100):
+            clock.now += 40
+            progress.advance(1, 2.0, 0.1)
+    assert progress.step == 100 and stream.takes < 0
+
+
+def test_a_note_is_a_line_on_standard_error_or_nothing(capsys, monkeypatch):
+    note("take care")
+    assert capsys.readouterr().err == "take care\n"
+    monkeypatch.setattr(module.sys, "stderr", Broken(0, False))
+    note("take care")
+
+
+def test_a_log_is_the_mean_of_ten_steps_and_of_the_rest(clock):
+    log = LossLog()
+    for step in range(1, 24):
+        clock.now += 0.25
+        log.add(step, step // 12 + 1, step / 3, 0.001 / step, is_last=step == 23)
+    assert log.records == [
+        {"step": 10, "epoch": 1, "loss": 1.833333, "lr": 0.0001, "seconds": 2.5},
+        {"step": 20, "epoch": 2, "loss": 5.166667, "lr": 5e-05, "seconds": 5.0},
+        {"step": 23, "epoch": 2, "loss": 7.333333, "lr": 4.347826e-05, "seconds": 5.8},
+    ]
+
+
+def test_a_log_goes_on_where_it_was(clock):
+    whole, first = LossLog(), LossLog()
+    for step in range(1, 15):
+        clock.now += 1
+        whole.add(step, 1, step * 1.1, 0.1, is_last=False)
+        first.add(step, 1, step * 1.1, 0.1, is_last=False)
+    state = first.state_dict()
+    clock.now += 5000
+    again = LossLog()
+    again.load_state_dict(state)
+    clock.now += 6
+    for step in range(15, 21):
+        again.add(step, 1, step * 1.1, 0.1, is_last=False)
+        whole.add(step, 1, step * 1.1, 0.1, is_last=False)
+    assert again.records[1]["seconds"] == 20.0 and again.records[0] == whole.records[0]
+    assert again.records[1]["loss"] == whole.records[1]["loss"]

@@ -7,18 +7,22 @@ functions that graders call, and for each mistake of a user one line and exit co
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 
 import pytest
 import torch
 
+import progress
 import reference
 import run
 from conftest import ROOT, TINY_CORPUS, TINY_QUESTIONS
 from dataset import CharCorruptionDataset, InputError, NameDataset, read_text
+from files import sole_writer
 from model import GPT, GPTConfig
 from recipe import COURSE, Recipe, Training
+from resume import Checkpointer
 from trainer import Trainer, TrainerConfig
 
 COURSE_FILES = ROOT.parent / "shared" / "cs224n-data"
@@ -682,6 +686,195 @@ def test_our_own_mistakes_are_not_hidden(small, folder, monkeypatch):
     with pytest.raises(ValueError, match="a defect"):
         call(PRETRAIN)
     assert issubclass(InputError, ValueError)
+
+
+# ---- what is kept of a run, and taken up ----------------------------------------------------------------------------
+
+class Interruption:
+    """Stands for a Trainer's progress, and raises a signal when so many steps of a run have been taken."""
+
+    def __init__(self, monkeypatch, step, number=signal.SIGTERM):
+        advance = progress.Progress.advance
+
+        def interrupted(self, *figures):
+            advance(self, *figures)
+            if self.step == step:
+                signal.raise_signal(number)
+
+        monkeypatch.setattr(progress.Progress, "advance", interrupted)
+
+
+LONGER = " --max_epochs 4"  # of two batches in pretraining, of one in finetuning
+TRAININGS = {"pretrain": PRETRAIN + LONGER, "finetune": FINETUNE + " --reading_params_path some.params" + LONGER}
+
+
+def written(name):
+    with open(name, "rb") as file:
+        return file.read()
+
+
+@pytest.mark.parametrize("function", TRAININGS)
+@pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143)])
+def test_the_same_command_goes_on_where_it_was_stopped(small, folder, capsys, function, name, code):
+    some_params()
+    call(TRAININGS[function])
+    whole = written(f"{function}.params")
+    os.remove(f"{function}.params")
+    with pytest.MonkeyPatch.context() as monkeypatch, pytest.raises(SystemExit) as exit:
+        Interruption(monkeypatch, 3, getattr(signal, name))
+        call(TRAININGS[function])
+    place = {"pretrain": "epoch 2 step 1 of 2", "finetune": "epoch 3 step 1 of 1"}[function]
+    assert exit.value.code == code
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"run.py: stopped: {function}.params.resume holds the run up to {place}; the same command goes on from there")
+    assert not os.path.exists(f"{function}.params")
+    call(TRAININGS[function])
+    assert f"\nresuming from {place}, as {function}.params.resume has it\n" in capsys.readouterr().out
+    assert written(f"{function}.params") == whole
+    left = {name for name in os.listdir() if name.startswith((function, f".{function}"))}
+    assert left == {f"{function}.params", f"{function}.params.log.jsonl"}
+
+
+def stopped(command, step=3):
+    with pytest.MonkeyPatch.context() as monkeypatch, pytest.raises(SystemExit):
+        Interruption(monkeypatch, step)
+        call(command)
+
+
+@pytest.mark.parametrize("function, change, said", [
+    ("pretrain", ("vanilla", "synthesizer"), "the variant was vanilla and is synthesizer"),
+    ("pretrain", ("--max_epochs 4", "--max_epochs 4 --seed 1"), "the seed was 0 and is 1"),
+    ("pretrain", ("--max_epochs 4", "--max_epochs 5"), "the max_epochs was 4 and is 5"),
+    ("pretrain", ("--max_epochs 4", "--max_epochs 4 --recipe quick"), "the recipe was course and is quick"),
+    ("pretrain", ("wiki.txt", "other.txt"), "the pretraining corpus is another"),
+    ("finetune", ("wiki.txt", "other.txt"), "the pretraining corpus is another"),
+    ("finetune", ("birth_places_train.tsv", "other.tsv"), "the finetuning corpus is another"),
+    ("finetune", ("some.params", "other.params"), "the pretrained parameters is another"),
+    ("finetune", (" --reading_params_path some.params", ""), "the pretrained parameters is another"),
+    ("finetune", ("finetune vanilla", "pretrain vanilla"), "the function was finetune and is pretrain"),
+])
+def test_a_changed_command_is_refused_with_what_differs(small, folder, capsys, function, change, said):
+    (folder / "other.txt").write_text(TINY_CORPUS.replace("Hull", "Hulu"), encoding="utf-8")
+    (folder / "other.tsv").write_text(TINY_QUESTIONS.replace("Hull", "Leed"), encoding="utf-8")
+    some_params()
+    state = some_params("other.params")
+    state["pos_emb"] += 1e-3
+    torch.save(state, "other.params")
+    stopped(TRAININGS[function])
+    kept = written(f"{function}.params.resume")
+    capsys.readouterr()
+    changed = TRAININGS[function].replace(*change)
+    with pytest.raises(SystemExit) as exit:
+        call(changed)
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert exit.value.code == 2
+    assert error.startswith(f"run.py: error: {function}.params.resume: belongs to another run: ") and said in error
+    assert error.endswith("--restart starts this one over, in its place")
+    assert written(f"{function}.params.resume") == kept and not os.path.exists(f"{function}.params")
+    call(changed + " --restart")
+    assert "resuming" not in capsys.readouterr().out and os.path.exists(f"{function}.params")
+
+
+def test_the_form_of_the_files_does_not_make_another_run(small, folder, capsys):
+    stopped(PRETRAIN + LONGER)
+    (folder / "wiki.txt").write_bytes(b"\xef\xbb\xbf" + TINY_CORPUS.replace("\n", "\r\n").encode("utf-8"))
+    call(PRETRAIN + LONGER)
+    assert "resuming from" in capsys.readouterr().out
+
+
+def test_precision_may_change_on_the_way(small, folder, capsys):
+    """It is what a loss that is not finite may ask for."""
+    stopped(PRETRAIN + LONGER + " --precision bfloat16")
+    call(PRETRAIN + LONGER + " --precision float32")
+    out, err = capsys.readouterr()
+    assert "resuming from" in out and "the precision was bfloat16 and is float32; the run goes on" in err
+
+
+def test_a_death_between_the_last_two_acts_loses_nothing(small, folder, monkeypatch, capsys):
+    """The parameters are written, and what the run would go on from is not yet removed."""
+    monkeypatch.setattr(Checkpointer, "remove", lambda self: None)
+    call(PRETRAIN + LONGER)
+    whole = written("pretrain.params")
+    call(PRETRAIN + LONGER)
+    assert "resuming from" in capsys.readouterr().out and written("pretrain.params") == whole
+
+
+def test_parameters_that_cannot_be_written_leave_the_run_to_go_on_from(small, folder, monkeypatch, capsys):
+    def full(model, path):
+        raise InputError(f"{path}: cannot be written: No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as exit:
+        patch.setattr(run, "save_params", full)
+        call(PRETRAIN + LONGER)
+    assert exit.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "run.py: error: pretrain.params: cannot be written: No space left on device"
+    call(PRETRAIN + LONGER)
+    assert "resuming from" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [PRETRAIN, FINETUNE, EVALUATE])
+def test_a_second_run_of_the_same_output_is_refused(small, folder, capsys, untrained, command):
+    some_params()
+    words = shlex.split(command)
+    name = words[words.index("--outputs_path" if command is EVALUATE else "--writing_params_path") + 1]
+    with sole_writer(name), pytest.raises(SystemExit) as exit:
+        call(command)
+    assert exit.value.code == 2
+    assert capsys.readouterr().err == (f"run.py: error: {name}: another run (process {os.getpid()}) is about to write this file; wait "
+                                       "for it to end, or write another file\n")
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "inf", "soon"])
+def test_a_wrong_interval_is_one_line(small, folder, capsys, untrained, value):
+    with pytest.raises(SystemExit) as exit:
+        call(f"{PRETRAIN} --resume_every {value}")
+    error = capsys.readouterr().err
+    assert exit.value.code == 2 and error.count("\n") == 1 and "--resume_every" in error
+
+
+def test_the_interval_reaches_the_run(small, folder, monkeypatch):
+    intervals = []
+    monkeypatch.setattr(Trainer, "train", lambda self: intervals.append((self.config.checkpointer.every, self.config.checkpointer.restart)))
+    call(PRETRAIN)
+    call(PRETRAIN + " --resume_every 5 --restart")
+    assert intervals == [(60, False), (5, True)]
+
+
+def test_a_device_as_target_takes_the_parameters_and_nothing_is_kept(small, folder):
+    before = set(os.listdir())
+    call("pretrain vanilla wiki.txt --writing_params_path /dev/null")
+    assert set(os.listdir()) == before and not os.path.exists("/dev/null.resume")
+
+
+def test_what_a_checkpointer_keeps_is_no_parameter_file(small, folder, capsys):
+    stopped(PRETRAIN + LONGER)
+    with pytest.raises(SystemExit):
+        call(EVALUATE.replace("some.params", "pretrain.params.resume"))
+    assert "pretrain.params.resume: not a parameter file" in capsys.readouterr().err
+
+
+# ---- streams that fail ----------------------------------------------------------------------------------------------
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no full device")
+def test_a_full_disk_under_standard_output_is_one_line(small, folder):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, ROOT / "src" / "run.py", *shlex.split(PRETRAIN), "--recipe", "quick", "--max_epochs", "1"],
+                              stdout=full, stderr=subprocess.PIPE, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.decode().splitlines()[-1] == "run.py: error: standard output: cannot be written: No space left on device"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no full device")
+def test_a_full_disk_under_standard_error_ends_nothing(folder):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, ROOT / "src" / "run.py", *shlex.split(PRETRAIN), "--recipe", "quick", "--max_epochs", "1"],
+                              stdout=subprocess.PIPE, stderr=full, timeout=120)
+    assert done.returncode == 0 and os.path.exists("pretrain.params")
+
+
+def test_closed_streams_end_nothing(folder):
+    done = subprocess.run(f"{sys.executable} {ROOT}/src/run.py {PRETRAIN} --recipe quick --max_epochs 1 >&- 2>&-", shell=True, timeout=120)
+    assert done.returncode == 0 and os.path.exists("pretrain.params")
 
 
 # ---- as a process ---------------------------------------------------------------------------------------------------
