@@ -12,10 +12,12 @@ from types import SimpleNamespace
 import torch
 
 from attention import VARIANTS
-from dataset import InputError
+from dataset import InputError, read_at_most
 from files import write_atomically
 
 PARALLEL_PREFIX = "module."
+USUAL_TYPES = {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8,
+               torch.bool}
 
 
 def unwrap(model):
@@ -60,21 +62,20 @@ def load_state(model, state):
 
 def check_state(state, expected):
     """Raises InputError if a dict of tensors cannot take the place of `expected`: other names, sizes, kinds, or not finite."""
+    unusual = [name for name, tensor in state.items() if not is_plain(tensor)]
+    if unusual:
+        raise InputError(f"{unusual[0]} is no plain array of numbers" + count_more(unusual))
     difference = describe_difference(state, expected)
     if difference:
         raise InputError(f"does not fit this model: {difference}")
-    unusual = [name for name, tensor in state.items() if not is_plain(tensor)]
-    if unusual:
-        raise InputError(f"{unusual[0]} is no plain array of numbers")
-    infinite = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
+    infinite = [name for name, tensor in state.items() if not torch.isfinite(tensor.to(expected[name].dtype)).all()]
     if infinite:
         raise InputError(f"{infinite[0]} holds numbers that are not finite" + count_more(infinite) + "; the model is spoiled")
 
 
 def is_plain(tensor):
-    """Whether a tensor from a file can be copied into a model's: dense real numbers, in memory."""
-    return (tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
-            and not tensor.is_nested and not tensor.is_complex())
+    """Whether a tensor from a file can be copied into a model's: dense numbers of a usual type, in memory."""
+    return tensor.layout == torch.strided and tensor.device.type == "cpu" and tensor.dtype in USUAL_TYPES and not tensor.is_nested
 
 
 def most_bytes(state):
@@ -91,7 +92,7 @@ def read_tensors(path, kind, limit):
     """
     try:
         with open(path, "rb") as file:
-            content = file.read(limit + 1)
+            content = read_at_most(file, limit + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     if len(content) > limit:

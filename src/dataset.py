@@ -27,6 +27,15 @@ MOST_BYTES = 2 ** 30  # of a text file; more than that, an endless device or a f
 class InputError(ValueError):
     """The user's input is at fault. The message is one line that names the file or line and says what is wrong."""
 
+    def __init__(self, message):
+        super().__init__(one_line(message))
+
+
+def one_line(message, longest=1000):
+    """A message as one line that a terminal can show, whatever names from files it quotes; the middle of a long one is left out."""
+    line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(message))
+    return line if len(line) <= longest else f"{line[:longest // 2]} … {line[-longest // 4:]}"
+
 
 class Question(NamedTuple):
     """One line of a TSV file: its number (from 1), the question, and the answer or None."""
@@ -53,7 +62,7 @@ def read_text(path):
     with errors_name(path):
         try:
             with open(path, "rb") as file:
-                raw = file.read(MOST_BYTES + 1).removeprefix(codecs.BOM_UTF8)
+                raw = read_at_most(file, MOST_BYTES + 1).removeprefix(codecs.BOM_UTF8)
             if len(raw) > MOST_BYTES:
                 raise InputError(f"larger than {MOST_BYTES} bytes")
             text = raw.decode("utf-8")
@@ -63,6 +72,15 @@ def read_text(path):
             line = raw.count(b"\n", 0, error.start) + 1
             raise InputError(f"line {line}: byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_at_most(file, count):
+    """The file's bytes, piece by piece: to ask for all at once takes the memory for as many as there may be."""
+    pieces = [b""]
+    while pieces[-1] or len(pieces) == 1:
+        pieces.append(file.read(min(count, 2 ** 20)))
+        count -= len(pieces[-1])
+    return b"".join(pieces)
 
 
 def parse_questions(data):
@@ -278,7 +296,9 @@ def input_and_target(rows):
 
 def describe(chars):
     """Characters for an error message, with their code points: `'é' (U+00E9) is` or `'é' (U+00E9), 'ł' (U+0142) are`."""
-    names = ", ".join(f"{char!r} (U+{ord(char):04X})" for char in chars)
+    names = ", ".join(f"{char!r} (U+{ord(char):04X})" for char in chars[:10])
+    if len(chars) > 10:
+        names += f" and {len(chars) - 10} more"
     return f"{names} {'is' if len(chars) == 1 else 'are'}"
 
 

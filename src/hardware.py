@@ -27,7 +27,7 @@ def choose_device(name=None):
         torch.zeros(1, device=device).item()
     except Exception as error:  # torch has a class of its own for each way in which a device can be absent
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"--device {name or 'cuda'}: {reason}") from None
+        raise InputError(f"--device {name or 'cuda'}: {reason:.300}") from None
     return device
 
 

@@ -8,6 +8,8 @@ import time
 
 from tqdm import tqdm
 
+from dataset import one_line
+
 SECONDS_BETWEEN_LINES = 30
 STEPS_IN_A_RECORD = 10
 
@@ -15,7 +17,7 @@ STEPS_IN_A_RECORD = 10
 def note(text):
     """A line on standard error. That it cannot be written, as on a closed terminal or a full disk, is no reason to end a run."""
     with contextlib.suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
+        print(one_line(text), file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -97,6 +99,12 @@ class LossLog:
                         for step, epoch, loss, rate, seconds in state["records"]]
         self._losses = [float(loss) for loss in state["losses"]]
         self._start = time.monotonic() - float(state["seconds"])
+        numbers = [value for record in self.records for value in record.values()] + self._losses + [self._start]
+        if not all(abs(number) < 1e38 for number in numbers):  # beyond that a sum overflows, and JSON has no word for it
+            raise ValueError("a number in the log is not finite")
+        steps = [0] + [record["step"] for record in self.records]
+        if any(step <= before for before, step in zip(steps, steps[1:])):
+            raise ValueError("the log's steps do not rise")
 
 
 def significant(number):

@@ -23,7 +23,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 from attention import VARIANTS
 from checkpoint import load_params, save_params
 from dataset import (MASK_CHAR, PAD_CHAR, CharCorruptionDataset, InputError, NameDataset, describe, errors_name,
-                     parse_questions, read_text, refuse_reserved)
+                     one_line, parse_questions, read_text, refuse_reserved)
 from decoding import greedy_answers
 from files import is_special, sole_writer, write_atomically
 from hardware import (PRECISIONS, choose_device, choose_precision, first_process_speaks, is_first_process, keep_freed_memory,
@@ -161,11 +161,18 @@ def is_same_file(path, other):
     return os.path.exists(path) and os.path.samefile(path, other)
 
 
+def can_be_a_path(name):
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line."""
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: error: {one_line(message, 400)} (see {self.prog} --help)\n")
 
 
 def parse_arguments(arguments=None):
@@ -213,6 +220,9 @@ def check_paths(args):
         if getattr(args, flag) is None and (args.function, flag) not in OPTIONAL:
             raise InputError(f"{args.function} needs --{flag}")
     inputs = [args.pretrain_corpus_path] + [getattr(args, flag) for flag in reads if getattr(args, flag) is not None]
+    for path in inputs + [getattr(args, flag) for flag in writes]:
+        if not can_be_a_path(path):
+            raise InputError(f"{path}: no file can have that name")
     for path in inputs:
         if os.path.isdir(path):
             raise InputError(f"{path}: is a folder, not a file")
@@ -231,6 +241,9 @@ def check_paths(args):
             # Finetuning may put the finetuned parameters in the place of the pretrained ones, once it is done.
             if (args.function, other) != ("finetune", args.reading_params_path) and is_same_file(path, other):
                 raise InputError(f"--{flag} {path}: would overwrite an input of this command")
+            for kept in (resume_path(args), log_path(args)) if flag == "writing_params_path" else ():
+                if is_same_file(kept, other):
+                    raise InputError(f"--{flag} {path}: {kept}, which is written beside it, would overwrite an input of this command")
     flags = {flag for by_function in (READS, WRITES) for names in by_function.values() for flag in names}
     for flag in sorted(flags - set(reads + writes)):
         if getattr(args, flag) is not None:

@@ -272,13 +272,6 @@ def test_the_log_is_what_the_steps_were(tmp_path):
         assert record["loss"] == pytest.approx(mean, rel=1e-6) and record["lr"] == pytest.approx(rates[record["step"] - 1], rel=1e-6)
 
 
-def test_a_record_is_of_ten_steps():
-    import importlib
-
-    import progress
-    assert importlib.reload(progress).STEPS_IN_A_RECORD == 10
-
-
 # ---- how often ------------------------------------------------------------------------------------------------------
 
 def writings(tmp_path, monkeypatch, every, seconds_a_step, seconds_a_writing):
