@@ -41,24 +41,34 @@ source tools/python_env.sh
 choose_python "torch tqdm numpy" requirements.txt
 case $PYTHON in /*) ;; */*) PYTHON=$PWD/$PYTHON ;; esac
 
+# One run at a time; the lock ends with this script and what it has started. Where there is no flock, run.py's own locks remain.
+if command -v flock >/dev/null; then
+    exec 9>"$out/.lock"
+    flock -n 9 || usage_error "another run_all.sh, or a training that one has left behind, is at work in $out"
+fi
+
 # stage NAME OUTPUT COMMAND…: runs the command unless it is complete, that is, it once ended well and its output (a path,
-# or - for none) is still there. Its standard output is kept in logs/NAME.log, how long it took in stages/NAME.seconds.
+# or - for none) is still there. Its standard output is kept in logs/NAME.log, how long it took in stages/NAME.seconds, earlier
+# attempts that were stopped counted in.
 stage() {
-    local name=$1 output=$2 mark=$out/stages/$1.seconds start=$SECONDS
+    local name=$1 output=$2 mark=$out/stages/$1.seconds start=$SECONDS earlier status=0
     shift 2
     if [ -e "$mark" ] && { [ "$output" = - ] || [ -e "$output" ]; }; then
         echo "== $name: complete ($(cat "$mark") s), not run again"
         return
     fi
     echo "== $name"
-    if ! "$@" | tee "$out/logs/$name.log.part"; then
-        echo "run_all.sh: stage $name failed; the same command continues here" >&2
-        exit 1
-    fi
+    earlier=$(cat "$mark.part" 2>/dev/null || echo 0)
+    "$@" | tee -i "$out/logs/$name.log.part" || status=$?  # -i: Ctrl-C is for the command, which has something to say yet
+    echo $((earlier + SECONDS - start)) > "$mark.part"
+    case $status in
+        0) ;;
+        130 | 143) echo "run_all.sh: stage $name was stopped; the same command continues here" >&2; exit $status ;;
+        *) echo "run_all.sh: stage $name failed; the same command continues here" >&2; exit 1 ;;
+    esac
     mv "$out/logs/$name.log.part" "$out/logs/$name.log"
-    echo $((SECONDS - start)) > "$mark.part"
     mv "$mark.part" "$mark"
-    echo "== $name: $((SECONDS - start)) s"
+    echo "== $name: $(cat "$mark") s"
 }
 
 if [ "$recipe" = quick ]; then

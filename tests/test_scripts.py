@@ -5,6 +5,7 @@ notes what it is asked to do and writes the files it is told to: nothing is trai
 """
 
 import importlib.util
+import fcntl
 import os
 import shutil
 import stat
@@ -258,6 +259,34 @@ def test_complete_stages_are_not_run_again(project):
     assert again.returncode == 0 and again.calls == first.calls[-1:]  # the table alone
     assert again.stdout.count("complete (") == len(STAGES)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.p*")} == times
+
+
+def test_one_folder_holds_one_run_at_a_time(project):
+    out = project.folder / "out"
+    out.mkdir()
+    with open(out / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = project.run("--out", out)
+    assert done.returncode == 2 and done.calls == []
+    assert done.stderr == (f"run_all.sh: error: another run_all.sh, or a training that one has left behind, is at work in {out}\n")
+    assert project.run("--out", out).returncode == 0
+
+
+@pytest.mark.parametrize("code, said, expected", [(130, "was stopped", 130), (143, "was stopped", 143), (2, "failed", 1)])
+def test_a_stage_that_is_stopped_says_so_and_its_time_counts(project, code, said, expected):
+    """The Python sleeps more than a second before it ends with that code, the first time it pretrains."""
+    out = project.folder / "out"
+    once = project.folder / "once"
+    python = script(project.folder / "stopping" / "python",
+                    f'case "$*" in *"pretrain vanilla"*) if [ ! -e "{once}" ]; then touch "{once}"; sleep 1.2; exit {code}; fi ;; esac',
+                    f'exec "{project.python}" "$@"')
+    done = project.run("--out", out, PYTHON=python)
+    assert done.returncode == expected
+    assert done.stderr == f"run_all.sh: stage vanilla.pretrain {said}; the same command continues here\n"
+    again = project.run("--out", out, PYTHON=python)
+    assert again.returncode == 0 and "== vanilla.nopretrain.finetune: complete (" in again.stdout
+    assert int((out / "stages" / "vanilla.pretrain.seconds").read_text()) >= 1
+    assert list(out.rglob("*.part")) == []
 
 
 def test_a_stage_whose_output_is_gone_is_run_again(project):
