@@ -1,6 +1,7 @@
 """What a run is carried out on: the device, the precision of its matrix products, its memory, and the processes that share it."""
 import contextlib
 import ctypes
+import gc
 import os
 import platform
 
@@ -93,6 +94,9 @@ def process_group(device_name=None):
     try:
         yield
     finally:
+        # A DistributedDataParallel that waits in a cycle for the collector holds the group, whose threads then end with the
+        # interpreter and abort it, now and then.
+        gc.collect()
         dist.destroy_process_group()
 
 

@@ -83,7 +83,7 @@ class Training:
 
     def survive(self, kills):
         """Kills it so many times, lets it end, and gives the figures."""
-        done, writing, ends, differences = 0, 0, 0, []
+        done, writing, ends, differences, self.bytes_lost = 0, 0, 0, [], 0
         self.params.write_bytes(OLDER)
         while done < kills or ends == 0:
             process = self.start()
@@ -108,7 +108,7 @@ class Training:
         for difference in differences:
             print(f"{self.names['function']}: {difference}", file=sys.stderr)
         return {**self.names, "kills": done, "while_writing": writing, "complete_runs": ends, "seconds_uninterrupted": round(self.seconds, 1),
-                "differences": len(differences)}
+                "differences": len(differences), "bytes_lost": self.bytes_lost}
 
     def start(self):
         return subprocess.Popen([*self.command, "--writing_params_path", self.params, "--resume_every", "0"], stdout=subprocess.DEVNULL,
@@ -134,11 +134,13 @@ class Training:
         found = []
         if self.params.read_bytes() not in (OLDER, self.whole[0]):
             found.append("the parameters that were there are spoiled")
+            self.bytes_lost += len(OLDER)
         resume = self.folder / "a.params.resume"
         if resume.exists():
             try:
                 torch.load(resume, weights_only=True)
             except Exception as error:
+                self.bytes_lost += resume.stat().st_size
                 found.append(f"the resume file is spoiled: {error}")
         if self.log.exists():
             records = records_of(self.params)

@@ -88,13 +88,39 @@ def speed_table(results):
     return "\n".join(lines)
 
 
+READERS = {"corpus": "a pretraining corpus", "examples": "dataset.py's files", "finetuning": "a finetuning corpus", "evaluation": "questions to evaluate",
+           "places": "answers to score", "parameters": "parameter files", "resuming": "resume files", "command": "command lines"}
+
+
+def safety_table(results):
+    """What trainings survived, what the readers were fed with, and what it costs; each from a file of its own."""
+    lines, paths = [], {name: results / f"{name}.json" for name in ("kills", "fuzz", "resume_cost")}
+    records = {name: json.loads(path.read_text(encoding="utf-8")) if path.exists() else None for name, path in paths.items()}
+    if records["kills"]:
+        lines += [row(["killed at random", "SIGKILLs", "of these while a file was written", "seconds without a kill", "differences at the end",
+                       "bytes lost"]), row(["---"] * 6)]
+        lines += [row([f"{one['function']}, {one['variant']}, {one['recipe']} recipe, {one['epochs']} epochs", one["kills"], one["while_writing"],
+                       f"{one['seconds_uninterrupted']:.0f}", one["differences"], one["bytes_lost"]]) for one in records["kills"]] + [""]
+    if records["fuzz"]:
+        lines += [row(["fed to the readers of", "inputs", "taken", "refused in one line", "in so many ways", "anything else"]), row(["---"] * 6)]
+        lines += [row([READERS[name], *(f"{one[key]:,}" for key in ("inputs", "succeeded", "refused", "kinds")),
+                       f"{one['inputs'] - one['succeeded'] - one['refused']:,}"]) for name, one in records["fuzz"].items()] + [""]
+    if records["resume_cost"]:
+        cost = records["resume_cost"]
+        lines += [row(["keeping the resume file of a pretraining", "MB", "times written", "in seconds", "cost"]), row(["---"] * 5)]
+        lines += [row([f"{one['variant']}, {one['recipe']} recipe", one["megabytes"], one["writings"], f"{one['seconds']:.0f}",
+                       f"{one['percent']:.2f}%"]) for one in cost["rows"]]
+        lines += ["", f"Measured on: {cost['hardware']}; torch {cost['versions']['torch']}."]
+    return "\n".join(lines).strip("\n") or "(not measured yet)"
+
+
 def row(cells):
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def fill(text, results):
     """README's text with its tables made anew. Raises ValueError if a mark is missing."""
-    for name, make in (("quick", quick_table), ("speed", speed_table), ("corpus", corpus_table)):
+    for name, make in (("quick", quick_table), ("speed", speed_table), ("safety", safety_table), ("corpus", corpus_table)):
         start = START.format(name)
         before, found, rest = text.partition(start)
         _, closed, after = rest.partition(END)
