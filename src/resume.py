@@ -72,7 +72,7 @@ class Checkpointer:
     def restore_random_state(self):
         """To be called where random numbers are next drawn, after all preparation that draws some itself."""
         if self._random_state is not None:
-            set_random_state(self._random_state)
+            set_random_state(self._random_state, self.trainer.device)
             self._random_state = None
 
     def after_step(self):
@@ -112,7 +112,7 @@ class Checkpointer:
         if state is not None:
             try:
                 restore(self.trainer, state["trainer"])
-                set_random_state(state["random"])
+                set_random_state(state["random"], self.trainer.device)
             except Exception as error:  # of many classes: the file's form is right, its content is not
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 raise InputError(f"{self.path}: not the resume file of such a run ({reason}); --restart starts over") from None
@@ -151,7 +151,7 @@ class Checkpointer:
     def _write(self):
         start = time.monotonic()
         state = {"format": FORMAT, "settings": self.fixed, "conditions": conditions_of(self.trainer) | machine(),
-                 "trainer": state_of(self.trainer), "random": random_state()}
+                 "trainer": state_of(self.trainer), "random": random_state(self.trainer.device)}
         write_atomically(self.path, lambda file: torch.save(state, file))
         self._write_log()
         end = time.monotonic()
@@ -243,20 +243,20 @@ def conditions_of(trainer):
             "micro_batch_size": trainer.config.micro_batch_size}
 
 
-def random_state():
-    """The state of Python's, numpy's and torch's global generators, in what torch.load reads with weights_only."""
+def random_state(device):
+    """The state of Python's, numpy's and torch's global generators, the device's among them, in what weights_only reads."""
     _, keys, *rest = np.random.get_state()
     return {"python": random.getstate(), "numpy": [torch.from_numpy(keys.astype(np.int64)), *rest],
-            "torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+            "torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None}
 
 
-def set_random_state(state):
+def set_random_state(state, device):
     random.setstate(state["python"])
     keys, *rest = state["numpy"]
     np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"])
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if device.type == "cuda" and state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"], device)
 
 
 def machine():

@@ -99,6 +99,21 @@ def test_readme_gets_a_column_for_each_seed_and_their_mean(tmp_path):
     assert "a machine" in table and "1.0 to 2.0 minutes" in table
 
 
+def test_readme_says_what_was_survived(tmp_path):
+    assert readme_tables.safety_table(tmp_path) == "(not measured yet)"
+    kills = {"function": "finetune", "variant": "vanilla", "recipe": "quick", "epochs": 30, "kills": 21, "while_writing": 10,
+             "seconds_uninterrupted": 33.4, "differences": 0, "bytes_lost": 0}
+    (tmp_path / "kills.json").write_text(json.dumps([kills]))
+    assert readme_tables.safety_table(tmp_path).splitlines()[2:] == ["| finetune, vanilla, quick recipe, 30 epochs | 21 | 10 | 33 | 0 | 0 |"]
+    fuzz = {"corpus": {"inputs": 100_000, "succeeded": 60_000, "refused": 39_990, "kinds": 12}}
+    (tmp_path / "fuzz.json").write_text(json.dumps(fuzz))
+    assert "| a pretraining corpus | 100,000 | 60,000 | 39,990 | 12 | 10 |" in readme_tables.safety_table(tmp_path)
+    row = {"variant": "vanilla", "recipe": "course", "seconds": 300.4, "writings": 6, "megabytes": 39.9, "percent": 0.1234}
+    (tmp_path / "resume_cost.json").write_text(json.dumps({"hardware": "a machine", "versions": {"torch": "2"}, "rows": [row]}))
+    lines = readme_tables.safety_table(tmp_path).splitlines()
+    assert lines[-3:] == ["| vanilla, course recipe | 39.9 | 6 | 300 | 0.12% |", "", "Measured on: a machine; torch 2."]
+
+
 def test_readme_tables_are_up_to_date():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert readme_tables.fill(text, ROOT / "results") == text, "run tools/readme_tables.py"
