@@ -43,31 +43,37 @@ case $PYTHON in /*) ;; */*) PYTHON=$PWD/$PYTHON ;; esac
 
 # One run at a time; the lock ends with this script and what it has started. Where there is no flock, run.py's own locks remain.
 if command -v flock >/dev/null; then
-    exec 9>"$out/.lock"
+    { exec 9>"$out/.lock"; } 2>/dev/null || usage_error "--out: the folder $out cannot be written to"
     flock -n 9 || usage_error "another run_all.sh, or a training that one has left behind, is at work in $out"
 fi
 
 # stage NAME OUTPUT COMMAND…: runs the command unless it is complete, that is, it once ended well and its output (a path,
 # or - for none) is still there. Its standard output is kept in logs/NAME.log, how long it took in stages/NAME.seconds, earlier
-# attempts that were stopped counted in.
+# attempts that were stopped counted in, but for those that were killed.
 stage() {
     local name=$1 output=$2 mark=$out/stages/$1.seconds start=$SECONDS earlier status=0
     shift 2
     if [ -e "$mark" ] && { [ "$output" = - ] || [ -e "$output" ]; }; then
         echo "== $name: complete ($(cat "$mark") s), not run again"
+        [ ! -e "$out/logs/$name.log.part" ] || mv "$out/logs/$name.log.part" "$out/logs/$name.log"
         return
     fi
     echo "== $name"
     earlier=$(cat "$mark.part" 2>/dev/null || echo 0)
-    "$@" | tee -i "$out/logs/$name.log.part" || status=$?  # -i: Ctrl-C is for the command, which has something to say yet
-    echo $((earlier + SECONDS - start)) > "$mark.part"
+    # The command's own subshell marks it complete: it is there to the command's end, also where this script is killed alone.
+    # tee -i: Ctrl-C is for the command, which has something to say yet.
+    {
+        "$@" || status=$?
+        echo $((earlier + SECONDS - start)) > "$mark.part"
+        [ $status -ne 0 ] || mv "$mark.part" "$mark"
+        exit $status
+    } | tee -i "$out/logs/$name.log.part" || status=$?
     case $status in
         0) ;;
-        130 | 143) echo "run_all.sh: stage $name was stopped; the same command continues here" >&2; exit $status ;;
+        129 | 130 | 143) echo "run_all.sh: stage $name was stopped; the same command continues here" >&2; exit $status ;;
         *) echo "run_all.sh: stage $name failed; the same command continues here" >&2; exit 1 ;;
     esac
     mv "$out/logs/$name.log.part" "$out/logs/$name.log"
-    mv "$mark.part" "$mark"
     echo "== $name: $(cat "$mark") s"
 }
 
@@ -81,10 +87,10 @@ done
 
 # One folder holds one run: results of other files or another seed are never mixed.
 settings="recipe=$recipe seed=$seed data=$(cat "$data"/{wiki.txt,birth_places_train.tsv,birth_dev.tsv,birth_test_inputs.tsv} | cksum)"
-if [ -e "$out/settings" ] && [ "$(cat "$out/settings")" != "$settings" ]; then
+if [ -s "$out/settings" ] && [ "$(cat "$out/settings")" != "$settings" ]; then
     usage_error "$out holds a run with other settings ($(cat "$out/settings"), now $settings); choose another --out"
 fi
-echo "$settings" > "$out/settings"
+[ -s "$out/settings" ] || { echo "$settings" > "$out/settings.part" && mv "$out/settings.part" "$out/settings"; }
 
 run() { "$PYTHON" src/run.py "$1" "$2" "$data/wiki.txt" --recipe "$recipe" --seed "$seed" "${@:3}"; }
 

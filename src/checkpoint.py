@@ -33,7 +33,17 @@ def save_params(model, path):
     Raises InputError if the file cannot be written.
     """
     state = {name: tensor.detach().cpu() for name, tensor in unwrap(model).state_dict().items()}
-    write_atomically(path, lambda file: torch.save(state, file))
+    write_tensors(path, state)
+
+
+def write_tensors(path, content):
+    """Writes to path what torch.save makes of the content. By way of memory: torch says of a full disk only that something is wrong."""
+    def write(file):
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        file.write(buffer.getbuffer())
+
+    write_atomically(path, write)
 
 
 def load_params(model, path):

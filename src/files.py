@@ -5,6 +5,7 @@ import os
 import tempfile
 
 from dataset import InputError
+from progress import note
 
 try:
     import fcntl
@@ -23,8 +24,8 @@ def write_atomically(path, write):
     """
     target, temporary = os.path.realpath(path), None
     try:
-        if is_special(target):
-            with open(target, "wb") as file:
+        if is_special(path):
+            with open(path, "wb") as file:
                 write(file)
             return
         folder, name = os.path.split(target)
@@ -35,11 +36,22 @@ def write_atomically(path, write):
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~current_umask())  # temporary files are private; results are as other files are
         os.replace(temporary, target)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        raise InputError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
+        flush_folder(folder)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:
         if temporary and os.path.exists(temporary):
             os.remove(temporary)
+
+
+def flush_folder(folder):
+    """Puts a folder's names on disk, so that a later renaming or removal is not kept without an earlier one; not all systems can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def is_special(path):
@@ -59,10 +71,11 @@ def sole_writer(path, companions=()):
     While this lasts, no other process that asks may write path: an advisory lock on `.NAME.lock` beside it, which ends with
     the process that holds it, however that ends. What a killed run left half written of path and its companions is removed.
 
-    Raises InputError if another process holds the lock, or if there cannot be one.
+    Raises InputError if another process holds the lock, or if the folder cannot be written to. A file system that has no locks is
+    taken as it is, with a warning.
     """
     target = os.path.realpath(path)
-    if is_special(target) or fcntl is None:
+    if is_special(path) or fcntl is None:
         yield
         return
     folder, name = os.path.split(target)
@@ -90,8 +103,9 @@ def acquire(lock_path, path):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The holder before may have removed the file after it was opened here; then the lock is on nothing.
             if is_open_as(lock, lock_path):
-                os.truncate(lock, 0)
-                os.write(lock, f"{os.getpid()}\n".encode("ascii"))
+                with contextlib.suppress(OSError):  # for the message to the other; a full disk does without
+                    os.truncate(lock, 0)
+                    os.write(lock, f"{os.getpid()}\n".encode("ascii"))
                 return lock
         except BlockingIOError:
             process = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
@@ -99,8 +113,8 @@ def acquire(lock_path, path):
             raise InputError(f"{path}: another run{f' (process {process})' if process else ''} is about to write this file; wait "
                              "for it to end, or write another file") from None
         except OSError as error:
-            os.close(lock)
-            raise InputError(f"{path}: cannot be locked against other runs: {error.strerror}") from None
+            note(f"warning: {path}: cannot be locked against other runs: {error.strerror}")
+            return lock
         os.close(lock)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from checkpoint import check_state, load_state, most_bytes, read_tensors, unwrap
+from checkpoint import check_state, load_state, most_bytes, read_tensors, unwrap, write_tensors
 from dataset import InputError
 from files import write_atomically
 from hardware import rank_and_size
@@ -92,7 +92,6 @@ class Checkpointer:
         try:
             self._write()
         except InputError as error:  # the run is worth more than its resume file, and there may be room again later
-            self._next = time.monotonic() + self.every
             note(f"warning: {error}; what it held before is kept, and the run goes on")
 
     def remove(self):
@@ -152,10 +151,12 @@ class Checkpointer:
         start = time.monotonic()
         state = {"format": FORMAT, "settings": self.fixed, "conditions": conditions_of(self.trainer) | machine(),
                  "trainer": state_of(self.trainer), "random": random_state(self.trainer.device)}
-        write_atomically(self.path, lambda file: torch.save(state, file))
-        self._write_log()
-        end = time.monotonic()
-        self._next = end + max(self.every, (end - start) * (1 / LARGEST_SHARE - 1))
+        try:
+            write_tensors(self.path, state)
+            self._write_log()
+        finally:
+            end = time.monotonic()
+            self._next = end + max(self.every, (end - start) * (1 / LARGEST_SHARE - 1))
 
     def _write_log(self):
         if self.log_path is None:
@@ -221,12 +222,18 @@ def load_optimizer_state(optimizer, state, steps):
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if steps > 0 and not state:
         raise InputError("the optimizer has taken no step")
+    loaded = {}
     for number, averages in state.items():
+        if not (type(number) is int and 0 <= number < len(parameters)):
+            raise InputError("the optimizer has stepped an unknown parameter")
         # torch checks no sizes here, and its fused AdamW would read and write beyond the end of what is too small.
         check_state(averages, {"step": torch.zeros(()), "exp_avg": parameters[number], "exp_avg_sq": parameters[number]})
         if not 0 <= averages["step"] <= steps:
             raise InputError(f"the optimizer has taken {averages['step']:g} of {steps} steps")
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        # Copied, since a file's tensor may show the same few bytes over and over.
+        loaded[number] = {"step": averages["step"].float().clone(), "exp_avg": torch.empty_like(parameters[number]).copy_(averages["exp_avg"]),
+                          "exp_avg_sq": torch.empty_like(parameters[number]).copy_(averages["exp_avg_sq"])}
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": loaded})
 
 
 def settings_of(trainer):
@@ -261,9 +268,14 @@ def set_random_state(state, device):
 
 def machine():
     """What may change the roundings of a run, by its name for the user."""
-    return {"torch version": str(torch.__version__), "processor's instructions": torch.backends.cpu.get_cpu_capability(),
+    return {"torch version": str(torch.__version__), "processor's instruction set": torch.backends.cpu.get_cpu_capability(),
             "number of threads": torch.get_num_threads(), "number of processes": rank_and_size()[1],
-            "code": digest(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))}
+            "code": CODE}
+
+
+def digest_of_code(folder):
+    """The digest of a folder's source files."""
+    return digest(b"".join(path.read_bytes() for path in sorted(folder.glob("[!.]*.py")) if path.is_file()))
 
 
 def digest(content):
@@ -285,3 +297,6 @@ def describe_change(before, now):
             is_long = any(isinstance(value, str) and value.startswith(DIGEST) for value in (old, new))
             changes.append(f"the {name} is another" if is_long else f"the {str(name):.40} was {str(old):.40} and is {new}")
     return ", ".join(changes)
+
+
+CODE = digest_of_code(Path(__file__).parent)  # as it was when this process began with it

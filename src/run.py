@@ -235,7 +235,7 @@ def check_paths(args):
             raise InputError(f"--{flag} {path}: is a folder; a file's name is expected")
         if not os.path.isdir(folder):
             raise InputError(f"--{flag} {path}: there is no folder {folder}")
-        if not os.access(folder, os.W_OK):
+        if not os.access(folder, os.W_OK) and not is_special(path):
             raise InputError(f"--{flag} {path}: the folder {folder} cannot be written to")
         for other in inputs:
             # Finetuning may put the finetuned parameters in the place of the pretrained ones, once it is done.
@@ -258,7 +258,7 @@ def make_checkpointer(args, trainer, pretrain_dataset):
                 "pretraining corpus": digest("\n".join(pretrain_dataset.data).encode("utf-8"))}
     if args.function == "finetune":
         settings["finetuning corpus"] = digest(repr(trainer.train_dataset.data).encode("utf-8"))
-        settings["pretrained parameters"] = "none" if args.reading_params_path is None else digest_of_state(trainer.model.state_dict())
+        settings["pretrained model"] = "none" if args.reading_params_path is None else digest_of_state(trainer.model.state_dict())
     return Checkpointer(resume_path(args), settings, log_path(args), args.resume_every, args.restart)
 
 

@@ -140,7 +140,8 @@ class Trainer:
         return Progress(self.steps_per_epoch * self.config.max_epochs, self.config.max_epochs, first_step, quiet=self.rank > 0)
 
     def describe_position(self):
-        return f"epoch {self.epoch + 1} step {self.step} of {self.steps_per_epoch}"
+        done = self.epoch == self.config.max_epochs
+        return f"epoch {self.epoch + (not done)} step {self.steps_per_epoch if done else self.step} of {self.steps_per_epoch}"
 
     def _check_finite(self, **figures):
         """Raises InputError if one of a step's figures is no finite number, before the step changes a parameter."""
@@ -157,8 +158,7 @@ class Trainer:
                                  f"{self._advice_on_numbers()}")
 
     def _advice_on_numbers(self):
-        others = "a lower learning rate or another seed"
-        return f"Try {others}" if self.precision == torch.float32 else f"Try --precision float32, {others}"
+        return f"Try {'' if self.precision == torch.float32 else '--precision float32, '}a lower learning rate or another seed"
 
     @contextlib.contextmanager
     def _advice_on_memory(self):
@@ -176,7 +176,9 @@ class Trainer:
         """The mean over batches of the test loss, in nats."""
         self.model.eval()
         losses = [gradient.loss(x, y).item() for x, y in self._batches(self.test_dataset, 0)]
-        return sum(losses) / len(losses)
+        mean = sum(losses) / len(losses)
+        self._check_finite(**{"test loss": mean})
+        return mean
 
     def _batches(self, dataset, epoch, first=0):
         """The batches of one epoch from number `first` on, in the dataset's order; the last may be smaller."""

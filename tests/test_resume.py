@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+import checkpoint
 import resume
 from conftest import BLOCK_SIZE, TINY_CORPUS
 from dataset import CharCorruptionDataset, InputError
@@ -224,7 +225,7 @@ def test_a_stop_during_the_last_test_is_not_lost(tmp_path):
     trainer._test_loss = lambda gradient: interrupt() or 1.0
     with contextlib.suppress(FileNotFoundError):
         os.remove(tmp_path / "run")
-    with pytest.raises(Stopped, match=r"up to epoch 2 step 0 of 3"):
+    with pytest.raises(Stopped, match=r"up to epoch 1 step 3 of 3"):
         trainer.train()
 
 
@@ -290,6 +291,7 @@ def writings(tmp_path, monkeypatch, every, seconds_a_step, seconds_a_writing):
 
     writer.add_scalar = count
     monkeypatch.setattr(resume.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(checkpoint, "write_atomically", write)
     monkeypatch.setattr(resume, "write_atomically", write)
     new_trainer(checkpointer=kept(tmp_path, every=every), writer=writer, max_epochs=30).train()
     return written
@@ -314,7 +316,7 @@ def test_where_nothing_can_be_kept_nothing_is_begun(tmp_path):
 
 def test_a_full_disk_on_the_way_is_a_warning(tmp_path, variant, whole, monkeypatch, capsys):
     """The run goes on; what was written before is kept; and when there is room again, it is written again."""
-    write, tried = resume.write_atomically, []
+    write, tried = checkpoint.write_atomically, []
 
     def full(path, content):
         if path == tmp_path / "run":
@@ -323,7 +325,7 @@ def test_a_full_disk_on_the_way_is_a_warning(tmp_path, variant, whole, monkeypat
                 raise InputError(f"{path}: cannot be written: No space left on device")
         write(path, content)
 
-    monkeypatch.setattr(resume, "write_atomically", full)
+    monkeypatch.setattr(checkpoint, "write_atomically", full)
     monkeypatch.setattr(resume, "LARGEST_SHARE", 1)
     trainer = new_trainer(variant, kept(tmp_path, every=0))
     trainer.train()
@@ -333,6 +335,27 @@ def test_a_full_disk_on_the_way_is_a_warning(tmp_path, variant, whole, monkeypat
                             "the run goes on"]
 
 
+def test_a_disk_that_stays_full_does_not_take_all_the_time(tmp_path, monkeypatch):
+    """Ten seconds of trying in vain are 2% of five hundred, too."""
+    now, tried = [0.0], []
+    monkeypatch.setattr(resume.time, "monotonic", lambda: now[0])
+
+    def full(path, content):
+        now[0] += 10
+        tried.append(path)
+        if len(tried) > 2:
+            raise InputError(f"{path}: cannot be written: No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write_atomically", full)
+
+    class Later(At):
+        def add_scalar(self, tag, value, step):
+            now[0] += 5
+
+    new_trainer(checkpointer=kept(tmp_path, every=0, log_path=None), writer=Later(0, None), max_epochs=50).train()
+    assert len(tried) == 1 + 150 // 49
+
+
 def test_a_full_disk_at_the_stop_is_said(tmp_path, monkeypatch):
     stopped_at(tmp_path, 2)
     before = (tmp_path / "run").read_bytes()
@@ -340,7 +363,7 @@ def test_a_full_disk_at_the_stop_is_said(tmp_path, monkeypatch):
     def full(path, content):
         raise InputError(f"{path}: cannot be written: No space left on device")
 
-    monkeypatch.setattr(resume, "write_atomically", full)
+    monkeypatch.setattr(checkpoint, "write_atomically", full)
     with pytest.raises(Stopped) as caught:
         new_trainer(checkpointer=kept(tmp_path), writer=At(4, interrupt)).train()
     assert str(caught.value) == f"{tmp_path}/run: cannot be written: No space left on device; what it held before is kept"
@@ -431,12 +454,15 @@ def test_what_changes_roundings_alone_is_noted(tmp_path, monkeypatch, capsys):
 
 def test_a_change_of_the_code_is_noted(tmp_path, monkeypatch, capsys):
     stopped_at(tmp_path, 2)
-    machine = resume.machine()
-    assert machine["code"] == resume.machine()["code"] and machine["number of threads"] == 1
-    for path in resume.Path(resume.__file__).parent.glob("*.py"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    (tmp_path / "model.py").write_bytes(b"# changed\n" + (tmp_path / "model.py").read_bytes())
-    monkeypatch.setattr(resume, "__file__", str(tmp_path / "resume.py"))
+    source = resume.Path(resume.__file__).parent
+    (tmp_path / "src").mkdir()
+    for path in source.glob("*.py"):
+        (tmp_path / "src" / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "src" / ".#model.py").symlink_to("nowhere")  # as an editor puts it there
+    (tmp_path / "src" / "gone.py").symlink_to("nowhere")
+    assert resume.digest_of_code(source) == resume.CODE == resume.digest_of_code(tmp_path / "src") == resume.machine()["code"]
+    (tmp_path / "src" / "model.py").write_bytes(b"# changed\n" + (tmp_path / "src" / "model.py").read_bytes())
+    monkeypatch.setattr(resume, "CODE", resume.digest_of_code(tmp_path / "src"))
     new_trainer(checkpointer=kept(tmp_path)).train()
     assert "the code is another; the run goes on" in capsys.readouterr().err
 
@@ -527,6 +553,30 @@ def test_a_file_whose_form_is_right_and_whose_content_is_not(tmp_path, path, val
     inner[last] = value
     torch.save(state, tmp_path / "run")
     refused(tmp_path, "not the resume file of such a run")
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_an_average_that_shows_one_number_everywhere_is_copied(tmp_path, precision):
+    """It fits in names, sizes and type, but there is one number's memory behind it, and AdamW writes to all of it."""
+    stopped_at(tmp_path, 2, precision=precision)
+    state = torch.load(tmp_path / "run", weights_only=True)
+    for averages in state["trainer"]["optimizer"].values():
+        for name in ("exp_avg", "exp_avg_sq"):
+            averages[name] = torch.zeros(1).expand(averages[name].shape)
+    torch.save(state, tmp_path / "run")
+    trainer = new_trainer(checkpointer=kept(tmp_path), precision=precision)
+    trainer.train()
+    for averages in trainer.optimizer.state_dict()["state"].values():
+        assert averages["exp_avg"].is_contiguous() and averages["exp_avg"].unique().numel() > 1
+
+
+@pytest.mark.parametrize("key", [-1, 1000, True])
+def test_an_average_of_no_parameter_is_refused(tmp_path, key):
+    stopped_at(tmp_path, 2)
+    state = torch.load(tmp_path / "run", weights_only=True)
+    state["trainer"]["optimizer"][key] = state["trainer"]["optimizer"].pop(1 if key is True else 5)
+    torch.save(state, tmp_path / "run")
+    refused(tmp_path, "the optimizer has stepped an unknown parameter")
 
 
 # ---- signals --------------------------------------------------------------------------------------------------------

@@ -749,8 +749,8 @@ def stopped(command, step=3):
     ("pretrain", ("wiki.txt", "other.txt"), "the pretraining corpus is another"),
     ("finetune", ("wiki.txt", "other.txt"), "the pretraining corpus is another"),
     ("finetune", ("birth_places_train.tsv", "other.tsv"), "the finetuning corpus is another"),
-    ("finetune", ("some.params", "other.params"), "the pretrained parameters is another"),
-    ("finetune", (" --reading_params_path some.params", ""), "the pretrained parameters is another"),
+    ("finetune", ("some.params", "other.params"), "the pretrained model is another"),
+    ("finetune", (" --reading_params_path some.params", ""), "the pretrained model is another"),
     ("finetune", ("finetune vanilla", "pretrain vanilla"), "the function was finetune and is pretrain"),
 ])
 def test_a_changed_command_is_refused_with_what_differs(small, folder, capsys, function, change, said):
@@ -844,6 +844,13 @@ def test_a_device_as_target_takes_the_parameters_and_nothing_is_kept(small, fold
     before = set(os.listdir())
     call("pretrain vanilla wiki.txt --writing_params_path /dev/null")
     assert set(os.listdir()) == before and not os.path.exists("/dev/null.resume")
+
+
+def test_a_device_in_a_folder_that_is_not_ours_is_a_target(small, folder, monkeypatch):
+    """As /dev/null is for all but root."""
+    access = os.access
+    monkeypatch.setattr(run.os, "access", lambda path, mode: str(path) != "/dev" and access(path, mode))
+    call("pretrain vanilla wiki.txt --writing_params_path /dev/null")
 
 
 def test_what_a_checkpointer_keeps_is_no_parameter_file(small, folder, capsys):

@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 import subprocess
+import time
 import sys
 
 import pytest
@@ -287,6 +288,36 @@ def test_a_stage_that_is_stopped_says_so_and_its_time_counts(project, code, said
     assert again.returncode == 0 and "== vanilla.nopretrain.finetune: complete (" in again.stdout
     assert int((out / "stages" / "vanilla.pretrain.seconds").read_text()) >= 1
     assert list(out.rglob("*.part")) == []
+
+
+def test_a_stage_outlives_its_script_and_is_complete_all_the_same(project):
+    """SIGTERM to the script alone: what it has started goes on, keeps others away, and need not be done again."""
+    out, started = project.folder / "out", project.folder / "started"
+    python = script(project.folder / "slow" / "python",
+                    f'case "$*" in *"pretrain vanilla"*) touch "{started}"; sleep 2 ;; esac', f'exec "{project.python}" "$@"')
+    environment = {**os.environ, "PYTHON": str(python), "CALLS": str(project.calls)}
+    process = subprocess.Popen(["bash", project.root / "run_all.sh", "--out", out], cwd=project.root, env=environment,
+                               stdout=subprocess.DEVNULL)
+    while not started.exists():
+        time.sleep(0.01)
+    process.terminate()
+    process.wait()
+    done = project.run("--out", out)
+    assert done.returncode == 2 and "or a training that one has left behind, is at work in" in done.stderr
+    while not (out / "stages" / "vanilla.pretrain.seconds").exists():
+        time.sleep(0.01)
+    time.sleep(0.2)
+    done = project.run("--out", out)
+    assert done.returncode == 0 and "== vanilla.pretrain: complete (2 s), not run again" in done.stdout.replace("(3 s)", "(2 s)")
+    assert not any("pretrain vanilla" in call for call in done.calls)
+    assert (out / "logs" / "vanilla.pretrain.log").exists() and list(out.rglob("*.part")) == []
+
+
+def test_a_script_that_died_as_it_noted_its_settings_does_not_stand_in_the_way(project):
+    out = project.folder / "out"
+    out.mkdir()
+    (out / "settings").write_text("")
+    assert project.run("--out", out).returncode == 0 and (out / "settings").read_text().startswith("recipe=course seed=0 data=")
 
 
 def test_a_stage_whose_output_is_gone_is_run_again(project):

@@ -18,7 +18,7 @@ import packing
 import reference
 import trainer as module
 from conftest import BLOCK_SIZE, TINY_CORPUS
-from dataset import CharCorruptionDataset
+from dataset import CharCorruptionDataset, InputError
 from model import GPT, GPTConfig
 from packing import crop_padding
 from trainer import Trainer, TrainerConfig, learning_rate_factor
@@ -520,6 +520,17 @@ def test_the_test_loss_is_that_of_all_batches(tmp_path):
     for losses, best in (((1.0, 5.0, 2.0, 2.0), 1), ((5.0, 1.0, 2.0, 2.0), 1), ((1.0, 2.5, 3.0, 2.0), 0)):
         kept, passed = kept_and_passed(Scripted(losses), test, tmp_path / "best.params", max_epochs=2)
         assert kept == passed[best]
+
+
+def test_a_test_loss_that_is_not_finite_stops_the_run(tiny_model, tmp_path):
+    """It is lower than none, so that no checkpoint would ever be written."""
+    x, y = ragged_rows()
+    trainer = Trainer(tiny_model, TensorDataset(x, y), TensorDataset(x, y), settings(ckpt_path=str(tmp_path / "a.params")))
+    loss = gradients.BatchGradient.loss
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(InputError, match=r"the test loss is not finite \(nan\)"):
+        patch.setattr(gradients.BatchGradient, "loss", lambda self, x, y: loss(self, x, y) * (1 if self.model.training else math.nan))
+        trainer.train()
+    assert not (tmp_path / "a.params").exists()
 
 
 def test_without_a_test_dataset_the_checkpoint_is_the_last_epochs(tmp_path):
