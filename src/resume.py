@@ -46,8 +46,8 @@ class Checkpointer:
     Keeps the state of one training in the file `path` and its log in log_path (JSON lines), if given.
 
     settings: what must be the same for the run to go on, by its name for the user, beside what the trainer itself knows.
-    Values are numbers and text; digest() is for what is long. every: seconds between two writings, at
-    least. restart: begin anew, whatever the file holds.
+    Values are numbers and text; digest() is for what is long. every: seconds between two writings, at least. restart: begin anew,
+    whatever the file holds.
 
     Of several processes that train together the first reads and writes.
     """
@@ -97,7 +97,7 @@ class Checkpointer:
     def remove(self):
         """To be called when the results are written and nothing is left to take up."""
         if self.first:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # it may not be there; to have it still does no harm
                 os.remove(self.path)
 
     def _take_up(self):
@@ -231,8 +231,8 @@ def load_optimizer_state(optimizer, state, steps):
         if not 0 <= averages["step"] <= steps:
             raise InputError(f"the optimizer has taken {averages['step']:g} of {steps} steps")
         # Copied, since a file's tensor may show the same few bytes over and over.
-        loaded[number] = {"step": averages["step"].float().clone(), "exp_avg": torch.empty_like(parameters[number]).copy_(averages["exp_avg"]),
-                          "exp_avg_sq": torch.empty_like(parameters[number]).copy_(averages["exp_avg_sq"])}
+        loaded[number] = {"step": averages["step"].float().clone()} | {
+            name: torch.empty_like(parameters[number]).copy_(averages[name]) for name in ("exp_avg", "exp_avg_sq")}
     optimizer.load_state_dict({**optimizer.state_dict(), "state": loaded})
 
 

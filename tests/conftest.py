@@ -40,6 +40,14 @@ def seeded():
 
 
 @pytest.fixture(autouse=True)
+def ctrl_c_is_heard():
+    """As Python has it; a shell that starts the tests in the background lets them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
 def broken_pipes_stay_errors():
     """A command's main() lets a closed pipe end the process, as `| head` expects; not this process, beyond the test."""
     if not hasattr(signal, "SIGPIPE"):

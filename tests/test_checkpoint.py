@@ -4,6 +4,7 @@ Parameter files: exchanged with a plain model written here from the course's nam
 do not fit or are none, harmless where they are hostile, and written whole or not at all.
 """
 
+import io
 import math
 import os
 import pickle
@@ -421,6 +422,17 @@ def test_a_file_that_unfolds_is_refused_before_it_does(tiny_model, tmp_path):
         target.writestr("archive/zeros", bytes(10 ** 7))
     assert (tmp_path / "b.params").stat().st_size < 10 ** 5
     check_refused(tiny_model, tmp_path / "b.params", "not a parameter file, or damaged")
+
+
+def test_a_file_that_unfolds_to_twice_its_size_is_refused():
+    buffer, repacked = io.BytesIO(), io.BytesIO()
+    torch.save({"pos_emb": torch.cat([torch.rand(10 ** 4), torch.zeros(10 ** 4)])}, buffer)
+    checkpoint.refuse_compressed(buffer.getvalue())
+    with zipfile.ZipFile(buffer) as source, zipfile.ZipFile(repacked, "w", zipfile.ZIP_DEFLATED) as target:
+        for entry in source.infolist():
+            target.writestr(entry.filename, source.read(entry))
+    with pytest.raises(ValueError, match="compressed"):
+        checkpoint.refuse_compressed(repacked.getvalue())
 
 
 def test_no_more_is_read_than_a_model_can_take(tiny_model, tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ with sole_writer(sys.argv[1]):
 def test_a_file_is_on_disk_before_it_takes_its_name(tmp_path, monkeypatch):
     """Else a power cut leaves an empty file in the older one's place."""
     path, replace, fsync, events = tmp_path / "a", os.replace, os.fsync, []
-    monkeypatch.setattr(files.os, "fsync", lambda file: (events.append("flushed"), fsync(file)))
+    monkeypatch.setattr(files.os, "fsync", lambda file: (events.append((os.fstat(file).st_size, "flushed")), fsync(file)))
 
     def looking(source, target):
         with open(source, "rb") as file:
@@ -40,7 +40,8 @@ def test_a_file_is_on_disk_before_it_takes_its_name(tmp_path, monkeypatch):
 
     monkeypatch.setattr(files.os, "replace", looking)
     write_atomically(path, lambda file: file.write(b"new"))
-    assert events == ["flushed", b"new", "flushed"]  # the last one is of the folder: else a later removal may outlive this renaming
+    (size, flushed), content, (_, folder_flushed) = events  # the folder too: else a later removal may outlive this renaming
+    assert (size, flushed, content, folder_flushed) == (3, "flushed", b"new", "flushed")
     assert path.read_bytes() == b"new"
 
 
@@ -242,6 +243,23 @@ def test_what_killed_processes_left_is_removed(tmp_path):
     with sole_writer(tmp_path / "a.params", companions=[tmp_path / "a.params.resume"]):
         pass
     assert sorted(os.listdir(tmp_path)) == sorted(others)
+
+
+def test_names_that_are_patterns_mean_themselves(tmp_path):
+    folder = tmp_path / "[ab]"
+    for place in (folder, tmp_path / "a"):
+        place.mkdir()
+        for name in (".a[1].12345678.part", ".a1.12345678.part"):
+            (place / name).write_bytes(b"half")
+    with sole_writer(folder / "a[1]"):
+        pass
+    assert os.listdir(folder) == [".a1.12345678.part"] and len(os.listdir(tmp_path / "a")) == 2
+
+
+def test_the_number_of_a_process_that_died_does_not_stay(tmp_path):
+    (tmp_path / ".a.lock").write_text("9" * 15 + "\n")
+    with sole_writer(tmp_path / "a"):
+        assert (tmp_path / ".a.lock").read_text() == f"{os.getpid()}\n"
 
 
 def test_what_a_process_leaves_that_dies_as_it_writes(tmp_path):

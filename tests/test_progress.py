@@ -3,7 +3,9 @@
 Progress as lines in a file and as a bar on a terminal, by a clock that the tests set.
 """
 
+import errno
 import io
+import os
 import re
 
 import pytest
@@ -121,9 +123,9 @@ def test_a_bar_is_one_line_and_is_closed(clock):
 class Broken(io.StringIO):
     """A stream that takes so many writings and no more, as a closed terminal or a full disk."""
 
-    def __init__(self, takes, terminal):
+    def __init__(self, takes, terminal, number=5):
         super().__init__()
-        self.takes, self.terminal = takes, terminal
+        self.takes, self.terminal, self.number = takes, terminal, number
 
     def isatty(self):
         return self.terminal
@@ -131,14 +133,15 @@ class Broken(io.StringIO):
     def write(self, text):
         self.takes -= 1
         if self.takes < 0:
-            raise OSError(5, "Input/output error")
+            raise OSError(self.number, os.strerror(self.number))
         return super().write(text)
 
 
 @pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EPIPE])
 @pytest.mark.parametrize("takes", [1, 5])
-def test_a_stream_that_breaks_ends_nothing(clock, takes, terminal):
-    stream = Broken(takes, terminal)
+def test_a_stream_that_breaks_ends_nothing(clock, takes, terminal, number):
+    stream = Broken(takes, terminal, number)
     with Progress(100, 1, stream=stream) as progress:
         for _ in range(100):
             clock.now += 40

@@ -5,12 +5,15 @@ and damaged ones refused; signals; how often the file is written; and numbers th
 """
 
 import contextlib
+import io
 import itertools
 import json
 import math
 import os
 import random
+import re
 import signal
+import sys
 import threading
 
 import numpy as np
@@ -452,6 +455,17 @@ def test_what_changes_roundings_alone_is_noted(tmp_path, monkeypatch, capsys):
     assert "note" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name, other", [("device", "cuda"), ("precision", "bfloat16"), ("micro_batch_size", 5), ("torch version", "1.0"),
+                                         ("processor's instruction set", "abacus"), ("number of threads", 64), ("number of processes", 3)])
+def test_each_condition_is_noted(name, other, tmp_path, capsys):
+    stopped_at(tmp_path, 2)
+    state = torch.load(tmp_path / "run", weights_only=True)
+    now, state["conditions"][name] = state["conditions"][name], other
+    torch.save(state, tmp_path / "run")
+    new_trainer(checkpointer=kept(tmp_path)).train()
+    assert f"note: since {tmp_path}/run was written, the {name} was {other} and is {now}; the run goes on" in capsys.readouterr().err
+
+
 def test_a_change_of_the_code_is_noted(tmp_path, monkeypatch, capsys):
     stopped_at(tmp_path, 2)
     source = resume.Path(resume.__file__).parent
@@ -541,6 +555,7 @@ def test_nothing_in_a_file_is_executed(tmp_path):
     (("trainer", "step"), -1), (("trainer", "step"), STEPS + 1), (("trainer", "tokens"), math.nan), (("trainer", "tokens"), -3),
     (("trainer", "best_loss"), "low"), (("trainer", "best_loss"), math.nan),
     (("trainer", "log"), []), (("trainer", "log", "records"), [[1, 2]]), (("trainer", "log", "losses"), [None]),
+    (("trainer", "log", "records"), [[4, 2, 2.0, 0.1, 1.0], [2, 1, 2.0, 0.1, 2.0]]), (("trainer", "log", "losses"), [math.inf]),
     (("trainer", "log", "seconds"), "long"), (("random", "python"), ()), (("random", "torch"), torch.zeros(3)), (("random", "numpy"), [1]),
 ])
 def test_a_file_whose_form_is_right_and_whose_content_is_not(tmp_path, path, value):
@@ -604,6 +619,41 @@ def test_a_second_signal_acts_at_once(tmp_path):
         new_trainer(checkpointer=kept(tmp_path), writer=At(4, twice)).train()
     assert not isinstance(caught.value, Stopped)
     assert torch.load(tmp_path / "run", weights_only=True)["trainer"]["step"] == 0  # what was there before
+
+
+def test_a_second_signal_of_another_kind_acts_at_once_too(tmp_path):
+    def both():
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        new_trainer(checkpointer=kept(tmp_path), writer=At(4, both)).train()
+    assert not isinstance(caught.value, Stopped)
+
+
+class Unprintable(io.StringIO):
+    """A stream that is in the middle of a print, with a file behind it or none."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+    def write(self, text):
+        raise RuntimeError("reentrant call")
+
+    def fileno(self):
+        return self.number if self.number is not None else super().fileno()
+
+
+@pytest.mark.parametrize("number", [2, None])
+def test_a_signal_may_come_in_the_middle_of_a_print(number, tmp_path, monkeypatch):
+    def stop():
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", Unprintable(number))
+            interrupt()
+
+    with pytest.raises(Stopped):
+        new_trainer(checkpointer=kept(tmp_path), writer=At(4, stop)).train()
 
 
 def test_signals_that_are_ignored_stay_so(tmp_path, variant, whole):
@@ -708,6 +758,22 @@ def test_a_parameter_that_is_not_finite_is_written_nowhere(tmp_path, monkeypatch
             trainer.train()
         assert identical(torch.load(tmp_path / folder / "run", weights_only=True)["trainer"]["model"], start)
     assert not (tmp_path / "a.params").exists()
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_any_number_of_any_parameter_is_looked_at(value):
+    model = new_trainer().model
+    for name, parameter in list(model.named_parameters())[::5] + list(model.named_parameters())[-1:]:
+        trainer = new_trainer(model=model, max_epochs=1)
+        trainer._begin()
+        before = parameter.detach().clone()
+        with torch.no_grad():
+            parameter.view(-1)[-1] = value
+        with pytest.raises(InputError, match=f"^{re.escape(name)} is not finite"):
+            trainer.check_parameters()
+        with torch.no_grad():
+            parameter.copy_(before)
+    trainer.check_parameters()
 
 
 def test_float32_is_advised_where_it_is_not_in_use(tmp_path):

@@ -4,6 +4,7 @@ The command line on tiny corpora: the handout's commands as they stand, what eva
 functions that graders call, and for each mistake of a user one line and exit code 2, before any training.
 """
 
+import errno
 import os
 import re
 import shlex
@@ -677,6 +678,23 @@ def test_interruption_is_one_line(small, folder, capsys, monkeypatch):
     assert not (folder / "pretrain.params").exists()
 
 
+@pytest.mark.parametrize("error", [OSError(errno.EACCES, "a defect"), OSError(errno.ENOSPC, "a defect", "some file")])
+def test_a_file_that_fails_is_not_taken_for_standard_output(small, folder, monkeypatch, error):
+    def train(self):
+        raise error
+
+    monkeypatch.setattr(Trainer, "train", train)
+    with pytest.raises(OSError, match="a defect"):
+        call(PRETRAIN)
+
+
+def test_what_a_killed_run_left_half_written_is_removed(small, folder):
+    for name in ("pretrain.params", "pretrain.params.resume", "pretrain.params.log.jsonl"):
+        (folder / f".{name}.12345678.part").write_bytes(b"half")
+    call(PRETRAIN)
+    assert not list(folder.glob(".pretrain.params*"))
+
+
 def test_our_own_mistakes_are_not_hidden(small, folder, monkeypatch):
     """Only the user's are one line; a defect of the code keeps its traceback."""
     def train(self):
@@ -812,6 +830,21 @@ def test_parameters_that_cannot_be_written_leave_the_run_to_go_on_from(small, fo
     assert "resuming from" in capsys.readouterr().out
 
 
+def test_predictions_are_whole_or_not_there(small, folder, monkeypatch, capsys):
+    some_params()
+    (folder / "out.predictions").write_text("the older ones\n")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(os, "fsync", full)
+        call(EVALUATE)
+    assert capsys.readouterr().err.splitlines()[-1] == "run.py: error: out.predictions: cannot be written: No space left on device"
+    assert read_text("out.predictions") == "the older ones\n"
+    assert not [name for name in os.listdir() if name.startswith(".")]
+
+
 @pytest.mark.parametrize("command", [PRETRAIN, FINETUNE, EVALUATE])
 def test_a_second_run_of_the_same_output_is_refused(small, folder, capsys, untrained, command):
     some_params()
@@ -841,9 +874,12 @@ def test_the_interval_reaches_the_run(small, folder, monkeypatch):
 
 
 def test_a_device_as_target_takes_the_parameters_and_nothing_is_kept(small, folder):
-    before = set(os.listdir())
-    call("pretrain vanilla wiki.txt --writing_params_path /dev/null")
-    assert set(os.listdir()) == before and not os.path.exists("/dev/null.resume")
+    before, makers = set(os.listdir()), []
+    make = run.make_checkpointer
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "make_checkpointer", lambda *arguments: makers.append(make(*arguments)))
+        call("pretrain vanilla wiki.txt --writing_params_path /dev/null")
+    assert set(os.listdir()) == before and makers == [None]
 
 
 def test_a_device_in_a_folder_that_is_not_ours_is_a_target(small, folder, monkeypatch):
@@ -863,10 +899,11 @@ def test_what_a_checkpointer_keeps_is_no_parameter_file(small, folder, capsys):
 # ---- streams that fail ----------------------------------------------------------------------------------------------
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no full device")
-def test_a_full_disk_under_standard_output_is_one_line(small, folder):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_under_standard_output_is_one_line(small, folder, unbuffered):
     with open("/dev/full", "wb") as full:
         done = subprocess.run([sys.executable, ROOT / "src" / "run.py", *shlex.split(PRETRAIN), "--recipe", "quick", "--max_epochs", "1"],
-                              stdout=full, stderr=subprocess.PIPE, timeout=120)
+                              stdout=full, stderr=subprocess.PIPE, timeout=120, env={**os.environ, "PYTHONUNBUFFERED": unbuffered})
     assert done.returncode == 2
     assert done.stderr.decode().splitlines()[-1] == "run.py: error: standard output: cannot be written: No space left on device"
 

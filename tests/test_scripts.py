@@ -4,14 +4,14 @@ The scripts at the project's root. run_all.sh and run_tests.sh run in a copy of 
 notes what it is asked to do and writes the files it is told to: nothing is trained, nothing is installed.
 """
 
-import importlib.util
 import fcntl
+import importlib.util
 import os
 import shutil
 import stat
 import subprocess
-import time
 import sys
+import time
 
 import pytest
 
