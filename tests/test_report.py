@@ -104,7 +104,7 @@ def test_readme_says_what_was_survived(tmp_path):
     kills = {"function": "finetune", "variant": "vanilla", "recipe": "quick", "epochs": 30, "kills": 21, "while_writing": 10,
              "seconds_uninterrupted": 33.4, "differences": 0, "bytes_lost": 0}
     (tmp_path / "kills.json").write_text(json.dumps([kills]))
-    assert readme_tables.safety_table(tmp_path).splitlines()[2:] == ["| finetune, vanilla, quick recipe, 30 epochs | 21 | 10 | 33 | 0 | 0 |"]
+    assert readme_tables.safety_table(tmp_path).splitlines()[2:] == ["| finetune, vanilla, quick recipe, 30 epochs | 21 | 10 | 0 | 0 |"]
     fuzz = {"corpus": {"inputs": 100_000, "succeeded": 60_000, "refused": 39_990, "kinds": 12}}
     (tmp_path / "fuzz.json").write_text(json.dumps(fuzz))
     assert "| a pretraining corpus | 100,000 | 60,000 | 39,990 | 12 | 10 |" in readme_tables.safety_table(tmp_path)
