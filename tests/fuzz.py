@@ -717,7 +717,7 @@ def parameters(folder):
         if message is not None:
             must(all(same_bits(after[name], before[name]) for name in before), "the model has changed in spite of an error")
             return message
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location="cpu")
         for name, tensor in state.items():
             must(same_bits(after[name.removeprefix("module.")], tensor.to(torch.float32)), "a tensor was not loaded", name)
             must(torch.isfinite(after[name.removeprefix("module.")]).all(), "the model has numbers that are not finite", name)
