@@ -41,6 +41,7 @@ for place in (ROOT, ROOT / "src"):
 import dataset as dataset_module  # noqa: E402
 import london_baseline  # noqa: E402
 import run  # noqa: E402
+from arguments import READS  # noqa: E402
 from checkpoint import load_params  # noqa: E402
 from dataset import MASK_CHAR, PAD_CHAR, CharCorruptionDataset, InputError  # noqa: E402
 from model import GPT, GPTConfig  # noqa: E402
@@ -1023,7 +1024,7 @@ def command(folder):
 
 def is_read(words, path):
     """Whether a path is one that the command reads."""
-    flags = run.READS.get(words[0], [])
+    flags = READS.get(words[0], [])
     given = [words[i + 1] for i, word in enumerate(words[:-1]) if word.removeprefix("--") in flags]
     return os.path.basename(path) in [os.path.basename(name) for name in given]
 

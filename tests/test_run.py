@@ -966,4 +966,4 @@ def test_threads_that_share_a_core_do_not_keep_it_from_each_other(policy, expect
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
     assert done.stdout.split() == [str(expected), "True"]
     source = read_text(ROOT / "src" / "run.py")
-    assert source.index("GOMP_SPINCOUNT") < source.index("\nfrom attention")
+    assert source.index("GOMP_SPINCOUNT") < source.index("\nfrom arguments")
