@@ -31,7 +31,7 @@ from progress import note
 from recipe import COURSE, RECIPES
 from resume import Checkpointer, Stopped, digest, digest_of_state
 from trainer import Trainer, TrainerConfig
-from utils import evaluate_places, set_seed
+from utils import score_places, set_seed
 
 ANSWER_LENGTH = 32  # characters of a prediction at the most
 
@@ -107,7 +107,7 @@ def evaluate(model, pretrain_dataset, eval_corpus_path, outputs_path):
     # An untrained model may answer with line ends; they would shift the lines of the file.
     places = [" ".join("".join(pretrain_dataset.itos[i] for i in ids).splitlines()) for ids in answers]
     write_atomically(outputs_path, lambda file: file.write("".join(f"{place}\n" for place in places).encode("utf-8")))
-    total, correct = evaluate_places(eval_corpus_path, places)
+    total, correct = score_places(questions, places)
     if total > 0:
         print(f"Correct: {correct} out of {total}: {correct / total * 100}%")
     else:

@@ -53,11 +53,15 @@ def evaluate_places(filepath, predicted_places):
     """
     text = read_text(filepath)
     with errors_name(filepath):
-        questions = parse_questions(text)
+        return score_places(parse_questions(text), predicted_places)
+
+
+def score_places(questions, predicted_places):
+    """evaluate_places() of questions that have been read already."""
     if questions[0].place is None:
         print("No gold birth places provided; returning (0,0)")
         return (0, 0)
     if len(predicted_places) != len(questions):
-        raise InputError(f"{filepath}: {len(questions)} questions, but {len(predicted_places)} predictions")
+        raise InputError(f"{len(questions)} questions, but {len(predicted_places)} predictions")
     correct = sum(predicted == question.place for predicted, question in zip(predicted_places, questions))
     return float(len(questions)), float(correct)

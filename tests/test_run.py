@@ -11,6 +11,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
@@ -272,6 +273,19 @@ def test_a_real_models_predictions_are_the_references(small, folder, variant):
     lines = read_text("out.predictions").split("\n")
     assert lines[0] == " ".join(expected.splitlines()) and len(expected) > 3
     assert len(lines) == 4 and lines[0] != lines[1] != lines[2]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_questions_may_come_from_a_pipe(small, folder, monkeypatch, capsys):
+    """As in --eval_corpus_path <(head -100 birth_dev.tsv): it can be read once."""
+    some_params()
+    answer(monkeypatch, "Leeds", "York", "York")
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=lambda: (folder / "pipe").write_text(TINY_QUESTIONS, encoding="utf-8"))
+    writer.start()
+    call(EVALUATE.replace("birth_dev.tsv", "pipe"))
+    writer.join()
+    assert capsys.readouterr().out.splitlines()[-1] == "Correct: 2.0 out of 3.0: 66.66666666666666%"
 
 
 def test_evaluate_from_python(small, folder, monkeypatch, tiny_pretrain_dataset):
