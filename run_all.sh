@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The whole experiment: parts (b), (d), (e), (f), (g) of the handout and the London baseline, then a table of what was
-# measured. A stage that is complete is not run again, so that the same command continues what was stopped.
+# measured. A stage that is complete is not run again, and one that was stopped goes on where it was, so that the same
+# command continues. To begin anew, remove the folder with the results or choose another.
 #
 #   ./run_all.sh --quick          a small corpus and model, in minutes on a laptop
 #   ./run_all.sh                  the course's recipe on the bundled files (a GPU, or hours)

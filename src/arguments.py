@@ -32,7 +32,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse_arguments(arguments=None):
-    parser = Parser(prog="run.py", description="Pretrain, finetune or evaluate a model that is asked where people were born.")
+    parser = Parser(prog="run.py", description="Pretrain, finetune or evaluate a model that is asked where people were born.",
+                    epilog="A training that was stopped goes on when the same command is given again, from what it keeps in "
+                           "PARAMS.resume, PARAMS being its --writing_params_path. PARAMS.log.jsonl is its log.")
     parser.add_argument("function", choices=list(READS), help="what to do")
     parser.add_argument("variant", choices=list(VARIANTS), help="the model's attention")
     parser.add_argument("pretrain_corpus_path", help="the text to pretrain on; also elsewhere, for its vocabulary")

@@ -205,16 +205,21 @@ def restore(trainer, state):
     training; the trainer is then of no more use.
     """
     epoch, step, tokens, best_loss = (state[name] for name in ("epoch", "step", "tokens", "best_loss"))
-    if not (type(epoch) is type(step) is int and 0 <= epoch <= trainer.config.max_epochs and 0 <= step <= trainer.steps_per_epoch):
+    if not (type(epoch) is type(step) is int and 0 <= epoch <= trainer.config.max_epochs and 0 <= step <= trainer.steps_per_epoch
+            and not (epoch == trainer.config.max_epochs and step > 0)):
         raise InputError("there is no such epoch or step")
     if not (type(tokens) is int and tokens >= 0 and type(best_loss) is float and not math.isnan(best_loss)):
         raise InputError("no number of tokens or no loss")
     load_state(trainer.model, state["model"])
     trainer.epoch, trainer.step, trainer.tokens, trainer.best_loss = epoch, step, tokens, best_loss
-    load_optimizer_state(trainer.optimizer, state["optimizer"], epoch * trainer.steps_per_epoch + step)
+    taken = epoch * trainer.steps_per_epoch + step
+    load_optimizer_state(trainer.optimizer, state["optimizer"], taken)
     if tokens > 0:
         trainer.set_rate()
     trainer.log.load_state_dict(state["log"])
+    if any(record["step"] > taken or record["epoch"] != math.ceil(record["step"] / trainer.steps_per_epoch)
+           for record in trainer.log.records):
+        raise InputError("the log has steps that were not taken")
 
 
 def load_optimizer_state(optimizer, state, steps):

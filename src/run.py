@@ -199,8 +199,8 @@ def carry_out(args):
         _, trainer = finetune(args.reading_params_path, args.finetune_corpus_path, pretrain_dataset, recipe.block_size, model,
                               recipe=recipe, **settings)
     if args.precision == "auto" and choose_precision("auto", device) != PRECISIONS["float32"]:
-        note("note: products of matrices are in bfloat16, which this machine multiplies in hardware; --precision float32 is exact "
-              "and slower")
+        note("note: products of matrices are in bfloat16, which this machine multiplies in hardware; --precision float32 is "
+              "slower and more precise")
     trainer.config.checkpointer = make_checkpointer(args, trainer, pretrain_dataset)
     train(model, args.writing_params_path, trainer)
 

@@ -554,6 +554,8 @@ def test_nothing_in_a_file_is_executed(tmp_path):
     (("trainer", "epoch"), -1), (("trainer", "epoch"), EPOCHS + 1), (("trainer", "epoch"), 1.5), (("trainer", "epoch"), None),
     (("trainer", "step"), -1), (("trainer", "step"), STEPS + 1), (("trainer", "tokens"), math.nan), (("trainer", "tokens"), -3),
     (("trainer", "best_loss"), "low"), (("trainer", "best_loss"), math.nan),
+    (("trainer", "epoch"), EPOCHS),  # two steps beyond the end
+    (("trainer", "log", "records"), [[3, 1, 2.0, 0.1, 1.0]]), (("trainer", "log", "records"), [[2, 2, 2.0, 0.1, 1.0]]),
     (("trainer", "log"), []), (("trainer", "log", "records"), [[1, 2]]), (("trainer", "log", "losses"), [None]),
     (("trainer", "log", "records"), [[4, 2, 2.0, 0.1, 1.0], [2, 1, 2.0, 0.1, 2.0]]), (("trainer", "log", "losses"), [math.inf]),
     (("trainer", "log", "seconds"), "long"), (("random", "python"), ()), (("random", "torch"), torch.zeros(3)), (("random", "numpy"), [1]),
