@@ -119,10 +119,11 @@ class Training:
         if not while_writing:
             time.sleep(random.uniform(0, min(self.seconds, 8)))
             return False
-        writings, end = random.randrange(1, 6), time.monotonic() + self.seconds + 60
+        writings, before, end = random.randrange(1, 6), False, time.monotonic() + self.seconds + 60
         while process.poll() is None and time.monotonic() < end:
             parts = any(name.endswith(".part") for name in os.listdir(self.folder))
-            writings -= parts
+            writings -= parts and not before
+            before = parts
             if parts and writings <= 0:
                 time.sleep(random.uniform(0, 0.004))
                 return True

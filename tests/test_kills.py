@@ -4,14 +4,17 @@ Trainings that are killed: at every single moment at which something happens to 
 tests/kill_and_resume.py, which takes random moments, at a small size here. Its docstring has the command for a larger one.
 """
 
+import io
 import json
 import os
 import subprocess
 import sys
 
 import pytest
+import torch
 
 from conftest import ROOT, TINY_CORPUS, TINY_QUESTIONS
+from kill_and_resume import OLDER, Training
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
@@ -127,15 +130,39 @@ def test_killed_at_random_moments_nothing_is_lost(tmp_path):
     assert all(record["while_writing"] > 0 for record in records)
 
 
-def test_the_script_sees_what_is_lost(tmp_path):
-    """Run against a copy of the code that is broken on purpose: the data of an epoch begins anew after each death."""
+def test_the_script_sees_what_is_left(tmp_path):
+    """Run against a copy of the code that is broken on purpose, so that it leaves the resume file behind."""
     for folder in ("src", "tests", "tools"):
         (tmp_path / folder).mkdir()
         for path in (ROOT / folder).glob("*.py"):
             (tmp_path / folder / path.name).write_bytes(path.read_bytes())
-    text = (tmp_path / "src" / "trainer.py").read_text(encoding="utf-8")
-    assert text.count("        if first:\n") == 1
-    (tmp_path / "src" / "trainer.py").write_text(text.replace("        if first:\n", "        if False:\n"), encoding="utf-8")
-    done = subprocess.run([sys.executable, tmp_path / "tests" / "kill_and_resume.py", "--functions", "pretrain", "--kills", "2",
-                           "--max_epochs", "8"], capture_output=True, text=True, timeout=600)
-    assert done.returncode == 1 and "other parameters" in done.stderr, done.stderr
+    text = (tmp_path / "src" / "resume.py").read_text(encoding="utf-8")
+    assert text.count("                os.remove(self.path)\n") == 1
+    (tmp_path / "src" / "resume.py").write_text(text.replace("os.remove(self.path)", "pass"), encoding="utf-8")
+    done = subprocess.run([sys.executable, tmp_path / "tests" / "kill_and_resume.py", "--functions", "pretrain", "--kills", "1",
+                           "--max_epochs", "4"], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 1 and "pretrain: a.params.resume is left" in done.stderr, done.stderr
+
+
+def test_the_script_sees_what_is_spoiled(tmp_path):
+    """Each kind of damage, put there by hand."""
+    training = Training.__new__(Training)
+    training.folder, training.params, training.log = tmp_path, tmp_path / "a.params", tmp_path / "a.params.log.jsonl"
+    records = [{"step": 10, "loss": 3.0}, {"step": 20, "loss": 2.0}]
+    training.whole, training.bytes_lost = (b"all of them", records), 0
+
+    def fill(params, resume, log):
+        training.params.write_bytes(params)
+        (tmp_path / "a.params.resume").write_bytes(resume)
+        training.log.write_text("".join(json.dumps({**record, "seconds": 1.0}) + "\n" for record in log))
+        return training.damage(), training.differences()
+
+    buffer = io.BytesIO()
+    torch.save({"step": 1}, buffer)
+    good = buffer.getvalue()
+    assert fill(OLDER, good, records[:1]) == ([], ["other parameters", "another log", "a.params.resume is left"])
+    assert fill(b"all of them", good, records) == ([], ["a.params.resume is left"]) and training.bytes_lost == 0
+    assert fill(b"half of", good, records)[0] == ["the parameters that were there are spoiled"] and training.bytes_lost == len(OLDER)
+    assert fill(OLDER, good[:100], records)[0][0].startswith("the resume file is spoiled") and training.bytes_lost == len(OLDER) + 100
+    for log in (records[1:], records[:1] * 2, records * 2):
+        assert fill(OLDER, good, log)[0] == ["the log has gaps or doubles"]
