@@ -13,8 +13,9 @@ from recipe import RECIPES
 # The paths that each function reads and writes, by the names of their flags.
 READS = {"pretrain": [], "finetune": ["reading_params_path", "finetune_corpus_path"],
          "evaluate": ["reading_params_path", "eval_corpus_path"]}
-WRITES = {"pretrain": ["writing_params_path"], "finetune": ["writing_params_path"], "evaluate": ["outputs_path"]}
-OPTIONAL = {("finetune", "reading_params_path")}
+WRITES = {"pretrain": ["writing_params_path"], "finetune": ["writing_params_path"], "evaluate": ["outputs_path", "scores_path"]}
+MOST_BEAMS = 256
+OPTIONAL = {("finetune", "reading_params_path"), ("evaluate", "scores_path")}
 
 
 def can_be_a_path(name):
@@ -43,6 +44,12 @@ def parse_arguments(arguments=None):
     parser.add_argument("--finetune_corpus_path", help="questions with places to learn from (finetune)")
     parser.add_argument("--eval_corpus_path", help="questions to answer, with or without places (evaluate)")
     parser.add_argument("--outputs_path", help="where to write the predicted places (evaluate)")
+    parser.add_argument("--scores_path", help="where to write a table of the predictions with their probabilities (evaluate)")
+    parser.add_argument("--beam", type=int, default=1, metavar="N",
+                        help="predict the most probable place as a whole, following N beginnings at once; default 1, the most probable "
+                             "character each time (evaluate)")
+    parser.add_argument("--tb_log_dir", help="where to write loss and learning rate for TensorBoard, if it is installed (pretrain, "
+                                             "finetune)")
     parser.add_argument("--seed", type=int, default=0, help="of initial parameters, data and dropout; default 0")
     parser.add_argument("--device", help="cuda, cuda:1, cpu …; default: CUDA if there is one, else the CPU")
     parser.add_argument("--recipe", choices=list(RECIPES), default="course",
@@ -66,6 +73,8 @@ def parse_arguments(arguments=None):
         parser.error(f"--micro_batch_size is {args.micro_batch_size}; at least 1 is expected")
     if not 0 <= args.resume_every < math.inf:
         parser.error(f"--resume_every is {args.resume_every}; a number of seconds from 0 is expected")
+    if not 1 <= args.beam <= MOST_BEAMS:
+        parser.error(f"--beam is {args.beam}; a number from 1 to {MOST_BEAMS} is expected")
     if args.function == "evaluate" and processes() > 1:
         parser.error("evaluate runs in one process, without torchrun")
     return args
@@ -78,6 +87,7 @@ def check_paths(args):
         if getattr(args, flag) is None and (args.function, flag) not in OPTIONAL:
             raise InputError(f"{args.function} needs --{flag}")
     inputs = [args.pretrain_corpus_path] + [getattr(args, flag) for flag in reads if getattr(args, flag) is not None]
+    writes = [flag for flag in writes if getattr(args, flag) is not None]
     for path in inputs + [getattr(args, flag) for flag in writes]:
         if not can_be_a_path(path):
             raise InputError(f"{path}: no file can have that name")
@@ -102,10 +112,44 @@ def check_paths(args):
             for kept in (resume_path(args), log_path(args)) if flag == "writing_params_path" else ():
                 if is_same_file(kept, other):
                     raise InputError(f"--{flag} {path}: {kept}, which is written beside it, would overwrite an input of this command")
-    flags = {flag for by_function in (READS, WRITES) for names in by_function.values() for flag in names}
-    for flag in sorted(flags - set(reads + writes)):
-        if getattr(args, flag) is not None:
+    if "scores_path" in writes and not is_special(args.scores_path) and (
+            os.path.realpath(args.scores_path) == os.path.realpath(args.outputs_path)):
+        raise InputError(f"--scores_path {args.scores_path}: is the file of --outputs_path, too")
+    if args.tb_log_dir is not None and args.function != "evaluate":
+        check_folder("tb_log_dir", args.tb_log_dir)
+        for path in (args.writing_params_path, resume_path(args), log_path(args)):
+            if is_within(args.tb_log_dir, path):
+                raise InputError(f"--tb_log_dir {args.tb_log_dir}: {path} is to be a file of this command, not a folder")
+    note_unused_flags(args)
+
+
+def note_unused_flags(args):
+    """Says which of the flags that only some functions have are given to one that has no use for them."""
+    used = {"beam"} if args.function == "evaluate" else {"tb_log_dir"}
+    used.update(READS[args.function] + WRITES[args.function])
+    flags = {flag for by_function in (READS, WRITES) for names in by_function.values() for flag in names} | {"beam", "tb_log_dir"}
+    for flag in sorted(flags - used):
+        if getattr(args, flag) not in (None, 1):  # --beam is 1 where it is not given
             note(f"note: {args.function} makes no use of --{flag}")
+
+
+def is_within(path, other):
+    """Whether path is other or below it, whether they are there or not."""
+    path, other = os.path.realpath(path), os.path.realpath(other)
+    return path == other or path.startswith(other + os.sep)
+
+
+def check_folder(flag, path):
+    """Raises InputError if there cannot be a folder of that name to write to."""
+    if not can_be_a_path(path) or not path:
+        raise InputError(f"--{flag} {path}: no folder can have that name")
+    above = os.path.abspath(path)
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    if not os.path.isdir(above):
+        raise InputError(f"--{flag} {path}: {above} is not a folder")
+    if not os.access(above, os.W_OK):
+        raise InputError(f"--{flag} {path}: the folder {above} cannot be written to")
 
 
 def is_same_file(path, other):

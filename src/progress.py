@@ -8,7 +8,7 @@ import time
 
 from tqdm import tqdm
 
-from dataset import one_line
+from dataset import InputError, one_line
 
 SECONDS_BETWEEN_LINES = 30
 STEPS_IN_A_RECORD = 10
@@ -105,6 +105,58 @@ class LossLog:
         steps = [0] + [record["step"] for record in self.records]
         if any(step <= before for before, step in zip(steps, steps[1:])):
             raise ValueError("the log's steps do not rise")
+
+
+class EventWriter:
+    """
+    A TensorBoard SummaryWriter whose files begin with the first step that is added. Events of that step and later ones, from a run
+    that was stopped after its last checkpoint, count no longer then: TensorBoard shows each step once.
+    """
+
+    def __init__(self, folder, make_writer):
+        """make_writer: torch.utils.tensorboard's SummaryWriter."""
+        self.folder, self.make_writer, self.writer, self.failed = folder, make_writer, None, False
+
+    def add_scalar(self, tag, value, step):
+        """Raises InputError if the folder cannot be made. That it cannot be written to later is no reason to end a run."""
+        if self.writer is None and not self.failed:
+            try:
+                self.writer = self.make_writer(self.folder, purge_step=step)
+            except (OSError, ValueError) as error:  # ValueError for a name that no file can have
+                raise InputError(f"--tb_log_dir {self.folder}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
+        with self._warned():
+            if self.writer is not None:
+                self.writer.add_scalar(tag, value, step)
+
+    def close(self):
+        with self._warned():
+            if self.writer is not None:
+                self.writer.close()
+
+    @contextlib.contextmanager
+    def _warned(self):
+        """Turns the first OSError into a warning; after it nothing more is written."""
+        try:
+            yield
+        except OSError as error:
+            self.writer, self.failed = None, True
+            note(f"warning: --tb_log_dir {self.folder}: cannot be written: {error.strerror or error}; the run goes on without it")
+
+
+@contextlib.contextmanager
+def tensorboard_writer(folder):
+    """What writes events for TensorBoard to a folder; None where folder is None and, after a warning, where it is not installed."""
+    SummaryWriter = None
+    try:
+        if folder is not None:
+            from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        note("warning: --tb_log_dir: the package tensorboard is not installed; the run goes on without it, with PARAMS.log.jsonl alone")
+    if SummaryWriter is None:
+        yield None
+        return
+    with contextlib.closing(EventWriter(folder, SummaryWriter)) as writer:
+        yield writer
 
 
 def significant(number):

@@ -9,6 +9,7 @@ The functions pretrain, finetune, train and evaluate do the same from Python; im
 """
 import contextlib
 import errno
+import math
 import os
 import sys
 
@@ -22,12 +23,12 @@ from arguments import check_paths, log_path, parse_arguments, resume_path
 from checkpoint import load_params, save_params
 from dataset import (MASK_CHAR, PAD_CHAR, CharCorruptionDataset, InputError, NameDataset, describe, errors_name,
                      parse_questions, read_text, refuse_reserved)
-from decoding import greedy_answers
+from decoding import find_answers
 from files import is_special, sole_writer, write_atomically
 from hardware import (PRECISIONS, choose_device, choose_precision, first_process_speaks, is_first_process, keep_freed_memory,
                       process_group)
 from model import GPT, GPTConfig
-from progress import note
+from progress import note, tensorboard_writer
 from recipe import COURSE, RECIPES
 from resume import Checkpointer, Stopped, digest, digest_of_state
 from trainer import Trainer, TrainerConfig
@@ -90,29 +91,50 @@ def train(model, writing_params_path, trainer):
         trainer.config.checkpointer.remove()
 
 
-def evaluate(model, pretrain_dataset, eval_corpus_path, outputs_path):
+def evaluate(model, pretrain_dataset, eval_corpus_path, outputs_path, scores_path=None, beam=1):
     """
     Asks the model each question of a TSV file, writes the predicted places, and prints how many are right.
 
-    The prompt is `question ⁇`; the prediction is what the model finds most probable, character by character, up to the
-    next ⁇, ANSWER_LENGTH characters or the end of the block. A character that the pretraining corpus lacks is left out of
-    the question, with a warning. Returns (total, correct) as evaluate_places does.
+    The prompt is `question ⁇`; the prediction is what the model finds most probable, character by character (with beam > 1: as a
+    whole, see decoding.find_answers), up to the next ⁇, ANSWER_LENGTH characters or the end of the block. A character that the
+    pretraining corpus lacks is left out of the question, with a warning. scores_path: where to write scores_table(), or None.
+    Returns (total, correct) as evaluate_places does.
     """
     text = read_text(eval_corpus_path)
     note_blank_lines(eval_corpus_path, text)
     with errors_name(eval_corpus_path):
         questions = parse_questions(text)
         prompts = [encode_prompt(question, pretrain_dataset, model.max_positions, eval_corpus_path) for question in questions]
-    answers = greedy_answers(model, prompts, pretrain_dataset.stoi[MASK_CHAR], ANSWER_LENGTH)
+    answers = find_answers(model, prompts, pretrain_dataset.stoi[MASK_CHAR], ANSWER_LENGTH, beam)
     # An untrained model may answer with line ends; they would shift the lines of the file.
-    places = [" ".join("".join(pretrain_dataset.itos[i] for i in ids).splitlines()) for ids in answers]
-    write_atomically(outputs_path, lambda file: file.write("".join(f"{place}\n" for place in places).encode("utf-8")))
+    places = [" ".join("".join(pretrain_dataset.itos[i] for i in answer.ids).splitlines()) for answer in answers]
+    write_lines(outputs_path, places)
+    if scores_path is not None:
+        write_lines(scores_path, scores_table(questions, places, answers))
+    if beam > 1:
+        proven = sum(answer.proven for answer in answers)
+        note(f"note: beam {beam}: for {proven} of {len(answers)} questions it is proven that no other answer is more probable")
     total, correct = score_places(questions, places)
     if total > 0:
         print(f"Correct: {correct} out of {total}: {correct / total * 100}%")
     else:
         print(f"Predictions written to {outputs_path}; no targets provided")
     return total, correct
+
+
+def scores_table(questions, places, answers):
+    """
+    The lines of a TSV table: question, prediction, its probability (the product over its characters and the closing ⁇), and, where the
+    file has it, the true place and whether the prediction is right (1 or 0).
+    """
+    yield "question\tprediction\tprobability\tplace\tcorrect"
+    for question, place, answer in zip(questions, places, answers):
+        known = ("", "") if question.place is None else (question.place, f"{place == question.place:d}")
+        yield "\t".join((question.text, place.replace("\t", " "), f"{math.exp(answer.log_probability):.6g}", *known))
+
+
+def write_lines(path, lines):
+    write_atomically(path, lambda file: file.write("".join(f"{line}\n" for line in lines).encode("utf-8")))
 
 
 def encode_prompt(question, pretrain_dataset, max_positions, path):
@@ -161,13 +183,16 @@ def make_checkpointer(args, trainer, pretrain_dataset):
     return Checkpointer(resume_path(args), settings, log_path(args), args.resume_every, args.restart)
 
 
+@contextlib.contextmanager
 def output_lock(args):
-    """Holds the file that the command is to write against other runs; of several processes, the first does."""
-    if not is_first_process():
-        return contextlib.nullcontext()
-    if args.function == "evaluate":
-        return sole_writer(args.outputs_path)
-    return sole_writer(args.writing_params_path, companions=[resume_path(args), log_path(args)])
+    """Holds the files that the command is to write against other runs; of several processes, the first does."""
+    with contextlib.ExitStack() as locks:
+        if is_first_process() and args.function == "evaluate":
+            for path in filter(None, (args.outputs_path, args.scores_path)):
+                locks.enter_context(sole_writer(path))
+        elif is_first_process():
+            locks.enter_context(sole_writer(args.writing_params_path, companions=[resume_path(args), log_path(args)]))
+        yield
 
 
 def run(args):
@@ -191,7 +216,7 @@ def carry_out(args):
 
     if args.function == "evaluate":
         load_params(model, args.reading_params_path)
-        evaluate(model, pretrain_dataset, args.eval_corpus_path, args.outputs_path)
+        evaluate(model, pretrain_dataset, args.eval_corpus_path, args.outputs_path, args.scores_path, args.beam)
         return
     if args.function == "pretrain":
         _, trainer = pretrain(pretrain_dataset, recipe.block_size, model, recipe=recipe, **settings)
@@ -202,7 +227,8 @@ def carry_out(args):
         note("note: products of matrices are in bfloat16, which this machine multiplies in hardware; --precision float32 is "
               "slower and more precise")
     trainer.config.checkpointer = make_checkpointer(args, trainer, pretrain_dataset)
-    train(model, args.writing_params_path, trainer)
+    with tensorboard_writer(args.tb_log_dir if is_first_process() else None) as trainer.config.writer:
+        train(model, args.writing_params_path, trainer)
 
 
 def main(arguments=None):

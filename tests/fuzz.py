@@ -44,6 +44,7 @@ import run  # noqa: E402
 from arguments import READS  # noqa: E402
 from checkpoint import load_params  # noqa: E402
 from dataset import MASK_CHAR, PAD_CHAR, CharCorruptionDataset, InputError  # noqa: E402
+from decoding import Answer  # noqa: E402
 from model import GPT, GPTConfig  # noqa: E402
 from recipe import Recipe, Training  # noqa: E402
 from resume import Checkpointer  # noqa: E402
@@ -471,17 +472,18 @@ class Answers:
     def __init__(self, corpus):
         self.corpus, self.texts = corpus, [""]
 
-    def greedy_answers(self, model, prompts, stop_id, max_length):
+    def find_answers(self, model, prompts, stop_id, max_length, beam):
         for ids in prompts:
             must(0 < len(ids) <= self.max_positions and ids[-1] == stop_id == 1 and min(ids) >= 1, "a wrong prompt", ids)
-        return [[self.corpus.stoi[char] for char in self.texts[i % len(self.texts)]] for i in range(len(prompts))]
+        return [Answer([self.corpus.stoi[char] for char in self.texts[i % len(self.texts)]], -1.5 * i, True)
+                for i in range(len(prompts))]
 
 
 @reads(st.tuples(table, st.lists(st.sampled_from(["Leeds", "York", "", "Ålesund", "\n", "Le\neds\n", PAD_CHAR, " "]), min_size=1,
                                  max_size=3)))
 def evaluation(folder):
-    """The questions to evaluate: run.evaluate, and the predictions that it writes."""
-    path, outputs = folder / "births.tsv", folder / "out.predictions"
+    """The questions to evaluate: run.evaluate, and the predictions and the table of their probabilities that it writes."""
+    path, outputs, scored = folder / "births.tsv", folder / "out.predictions", folder / "out.tsv"
     corpus = quiet(CharCorruptionDataset, CORPUS, SMALL.block_size)
     model = Answers(corpus)
 
@@ -489,17 +491,21 @@ def evaluation(folder):
         content, model.texts = value
         path.write_bytes(content)
         outputs.unlink(missing_ok=True)
+        scored.unlink(missing_ok=True)
         scores = []
-        with mock.patch.object(run, "greedy_answers", model.greedy_answers):
-            message = refusal(lambda: scores.append(run.evaluate(model, corpus, path, outputs)))
+        with mock.patch.object(run, "find_answers", model.find_answers):
+            message = refusal(lambda: scores.append(run.evaluate(model, corpus, path, outputs, scored, beam=2)))
         if message is None:
             count = len(lines_of(content))
             predictions = outputs.read_bytes().decode("utf-8")
             must(predictions.count("\n") == len(predictions.splitlines()) == count,
                  "another number of predictions than of questions")
             must(scores[0][0] in (0, count) and 0 <= scores[0][1] <= scores[0][0], "an impossible score", scores)
+            rows = [line.split("\t") for line in scored.read_bytes().decode("utf-8").removesuffix("\n").split("\n")]
+            must(len(rows) == count + 1 and {len(row) for row in rows} == {5}, "another table than of five columns and a row a question")
+            must(sum(row[4] == "1" for row in rows) == scores[0][1], "another score in the table", rows)
         else:
-            must(not outputs.exists(), "predictions in spite of an error")
+            must(not outputs.exists() and not scored.exists(), "predictions in spite of an error")
         return message
 
     yield read
@@ -892,9 +898,11 @@ COMMANDS = [
     "finetune vanilla wiki.txt --finetune_corpus_path births.tsv --reading_params_path some.params --writing_params_path out",
     "evaluate vanilla wiki.txt --reading_params_path some.params --eval_corpus_path births.tsv --outputs_path out",
     "evaluate vanilla wiki.txt --reading_params_path some.params --eval_corpus_path asked.tsv --outputs_path folder/out",
+    "evaluate vanilla wiki.txt --reading_params_path some.params --eval_corpus_path asked.tsv --outputs_path out --scores_path out.tsv",
 ]
-FLAGS = ["--reading_params_path", "--writing_params_path", "--finetune_corpus_path", "--eval_corpus_path", "--outputs_path",
-         "--seed", "--device",
+PATH_FLAGS = ["--reading_params_path", "--writing_params_path", "--finetune_corpus_path", "--eval_corpus_path", "--outputs_path",
+              "--scores_path", "--tb_log_dir"]
+FLAGS = [*PATH_FLAGS, "--seed", "--device", "--beam",
          "--recipe", "--max_epochs", "--precision", "--micro_batch_size", "--resume_every", "--restart"]
 # Without folders but those that are there, so that nothing outside is touched.
 PATHS = ["wiki.txt", "births.tsv", "asked.tsv", "some.params", "other.params", "out", "folder", "folder/", "folder/out",
@@ -919,9 +927,10 @@ right = st.one_of(st.tuples(st.just("--seed"), st.integers(0, 2 ** 32 - 1).map(s
                   st.tuples(st.just("--precision"), st.sampled_from(["auto", "float32", "bfloat16"])),
                   st.tuples(st.just("--recipe"), st.sampled_from(["course", "quick"])),
                   st.tuples(st.just("--micro_batch_size"), st.integers(1, 99).map(str)),
+                  st.tuples(st.just("--beam"), st.integers(1, 256).map(str)),
                   st.just(("--restart",)), st.just(("--device", "cpu")))
 option = mixed(3, right, 2, st.tuples(st.sampled_from(FLAGS), value), 2,
-               st.tuples(st.sampled_from(FLAGS[:5]), st.sampled_from(PATHS)))
+               st.tuples(st.sampled_from(PATH_FLAGS), st.sampled_from(PATHS)))
 word_change = st.tuples(st.sampled_from(["replace", "insert", "drop", "shorten", "repeat"]),
                         mixed(4, st.integers(2, 12), 1, st.integers(0, 1)),
                         st.one_of(value, st.sampled_from(WORDS)))
@@ -961,7 +970,7 @@ def untrained():
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.dict(run.RECIPES, {name: SMALL for name in run.RECIPES}))
         stack.enter_context(mock.patch.object(Trainer, "train", lambda self: None))
-        stack.enter_context(mock.patch.object(run, "greedy_answers", lambda model, prompts, *_: [[3, 4] for _ in prompts]))
+        stack.enter_context(mock.patch.object(run, "find_answers", lambda model, prompts, *_: len(prompts) * [Answer([3, 4], -1.0, True)]))
         stack.enter_context(mock.patch.object(run, "keep_freed_memory", lambda: None))
         stack.enter_context(mock.patch("hardware.multiplies_bfloat16", lambda device: False))
         yield

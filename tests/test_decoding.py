@@ -1,8 +1,11 @@
 """python -m pytest tests/test_decoding.py
 
 Answers of many prompts at once against the reference's and plain.py's, one prompt at a time and the whole text anew for each
-character; the cache against a pass without it; and that no position is computed twice.
+character; their probabilities; beam search against all answers that there are; the cache against a pass without it; and that no
+position is computed twice.
 """
+
+import math
 
 import pytest
 import torch
@@ -12,7 +15,7 @@ import decoding
 import reference
 from conftest import ROOT
 from dataset import CharCorruptionDataset, parse_questions, read_text
-from decoding import Past, greedy_answers
+from decoding import Answer, CachingReader, Past, RecomputingReader, find_answers, greedy_answers
 from model import GPT, GPTConfig
 from plain import PlainGPT, plain_answer, vocabulary
 from recipe import COURSE
@@ -177,6 +180,182 @@ def test_the_courses_questions(variant):
     assert len({len(answer) for answer in answers}) > 4
 
 
+# ---- how probable an answer is ---------------------------------------------------------------------------------------
+
+def reference_probabilities(model, texts):
+    """Of each id after each of the texts, lists of ids of one length, by the reference: a list of lists."""
+    logits = reference.gpt_logits(model.state_dict(), torch.tensor(texts), LAYERS, HEADS)[:, -1]
+    return [reference.softmax(row).tolist() for row in logits]
+
+
+def reference_probability(model, prompt, ids, room):
+    """Of an answer: the product over its ids and the ⁇ at its end, which an answer that fills the room has not."""
+    ended = ids if len(ids) == room else ids + [MASK_ID]
+    return math.prod(reference_probabilities(model, [prompt + ids[:n]])[0][i] for n, i in enumerate(ended))
+
+
+def probabilities(answers):
+    return [math.exp(answer.log_probability) for answer in answers]
+
+
+def ids_of(answers):
+    return [answer.ids for answer in answers]
+
+
+@pytest.mark.parametrize("max_length", [32, 2])
+def test_the_probability_of_an_answer_is_the_references(tiny_model, positions, max_length):
+    """Also of answers that are cut off by the block's end or max_length, in any batch, with a cache and without."""
+    model = writes_mask(strong(tiny_model, SEED), 1.5).double()
+    lengths = [3, 1, positions, 5, 3, 2, 3, positions - 1, positions + 1, 5, 1, 4, 4, 2, 2, 4, 3]
+    prompts = some_prompts(lengths)
+    room = [min(max_length, positions - n + 1) for n in lengths]
+    ids = greedy_answers(model, prompts, MASK_ID, max_length)
+    expected = [reference_probability(model, *asked) if asked[2] else 1.0 for asked in zip(prompts, ids, room)]
+    assert any(0 < len(answer) < most for answer, most in zip(ids, room)) and any(len(answer) == most for answer, most in zip(ids, room))
+    for caches in (True, False):
+        model.packs_and_caches = caches
+        for batch_size in (1, 2, 5, 256):
+            answers = find_answers(model.train(), prompts, MASK_ID, max_length, batch_size=batch_size)
+            assert ids_of(answers) == ids and {answer.proven for answer in answers} == {None} and not model.training
+            assert probabilities(answers) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("beam", [1, 4])
+def test_without_room_for_an_answer_it_is_empty_and_certain(tiny_model, positions, beam):
+    for caches in (True, False):
+        tiny_model.packs_and_caches = caches
+        answers = find_answers(tiny_model, some_prompts([positions + 1, 2, positions + 2]), MASK_ID, 4, beam)
+        assert answers[0] == answers[2] == Answer([], 0.0) and answers[1].log_probability < 0
+        assert find_answers(tiny_model, some_prompts([positions + 1]), MASK_ID, 4, beam) == [Answer([], 0.0)]
+        assert find_answers(tiny_model, some_prompts([2, 3]), MASK_ID, 0, beam) == 2 * [Answer([], 0.0)]
+        assert find_answers(tiny_model, [], MASK_ID, 4, beam) == []
+
+
+# ---- the most probable answer as a whole ----------------------------------------------------------------------------
+
+def all_answers(model, prompt, room):
+    """The reference's probability of every answer there is, by its ids."""
+    found, begun = {}, {(): 1.0}
+    for _ in range(room):
+        following = reference_probabilities(model, [prompt + list(ids) for ids in begun])
+        longer = {}
+        for (ids, probability), factors in zip(begun.items(), following):
+            for i, factor in enumerate(factors):
+                if i == MASK_ID:
+                    found[ids] = probability * factor
+                else:
+                    longer[*ids, i] = probability * factor
+        begun = longer
+    return {**found, **begun}  # those that are cut off
+
+
+@pytest.mark.parametrize("size, factor", [(0.7, 1.5), (1.0, 0.5)])
+def test_a_beam_against_all_answers_there_are(tiny_model, positions, size, factor):
+    """With room for three ids, two and one. A beam that follows all beginnings finds the best; a narrower one says where it must have."""
+    model = writes_mask(strong(tiny_model, SEED, size), factor).double()
+    prompts = some_prompts([1, 2, 3, positions - 2, positions - 1, positions, 2, 3])
+    rooms = [min(3, positions - len(prompt) + 1) for prompt in prompts]
+    every = [all_answers(model, prompt, room) for prompt, room in zip(prompts, rooms)]
+    assert [sum(found.values()) for found in every] == pytest.approx([1] * 8)
+    best = [list(max(found, key=found.get)) for found in every]
+    cut_off = [len(ids) == room for ids, room in zip(best, rooms)]
+    assert size == 0.7 or all(cut_off)
+    assert size == 1.0 or any(ids and not cut for ids, cut in zip(best, cut_off)) and [] in best
+    greedy = find_answers(model, prompts, MASK_ID, 3)
+    assert any(answer.ids != ids for answer, ids in zip(greedy, best)) and any(answer.ids == ids for answer, ids in zip(greedy, best))
+    proofs = set()
+    for beam in (2, 3, 5, 11 * 11):
+        for caches in (True, False):
+            model.packs_and_caches = caches
+            answers = find_answers(model, prompts, MASK_ID, 3, beam)
+            for answer, found, ids in zip(answers, every, best):
+                assert math.exp(answer.log_probability) == pytest.approx(found[tuple(answer.ids)], rel=1e-10)
+                assert answer.ids == ids or answer.proven is False
+                assert answer.proven or beam < 11 * 11
+                proofs.add((beam, answer.proven))
+    assert (2, True) in proofs and (size == 1 or (2, False) in proofs)
+
+
+def test_answers_of_a_beam_do_not_depend_on_the_batch(variant):
+    """Nor on whether there is a cache: rows are copied, dropped and put in another order at any step."""
+    model = writes_mask(strong(GPT(GPTConfig(V, 64, n_layer=2, n_head=2, n_embd=8, **{variant: True})), 7, 1.3).double(), 1.5).eval()
+    prompts = some_prompts([2 + (i * 7) % 60 for i in range(40)])
+    alone = [find_answers(model, [prompt], MASK_ID, 9, beam=4)[0] for prompt in prompts]
+    for caches, batch_size in ((True, 1), (True, 7), (True, 37), (True, 256), (False, 37)):
+        model.packs_and_caches = caches
+        answers = find_answers(model, prompts, MASK_ID, 9, 4, batch_size)
+        assert ids_of(answers) == ids_of(alone)
+        assert [answer.proven for answer in answers] == [answer.proven for answer in alone]
+        assert probabilities(answers) == pytest.approx(probabilities(alone), rel=1e-9)
+    assert {answer.proven for answer in alone} == {True, False} and len({len(answer.ids) for answer in alone}) > 4
+    assert ids_of(alone) != greedy_answers(model, prompts, MASK_ID, 9)
+
+
+class Chain(torch.nn.Module):
+    """A model without a cache that looks at the last id alone: `table` has for each id how probable the next ones are."""
+
+    max_positions = 60
+
+    def __init__(self, table):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.calls = []
+        probabilities = torch.zeros(10, 10, dtype=torch.double)
+        for last, following in table.items():
+            for i, probability in following.items():
+                probabilities[last, i] = probability
+        self.logits = probabilities.log()
+
+    def forward(self, x):
+        self.calls.append(x[:, -1].tolist())
+        return self.logits[x], None
+
+
+STOP = 9
+
+
+def found_in(table, beam, max_length=5):
+    """The Answer after the id 0, its probability instead of the logarithm, and the ids that each call of the model read last."""
+    model = Chain(table)
+    answer, = find_answers(model, [[5, 0]], STOP, max_length, beam)
+    return (answer.ids, pytest.approx(math.exp(answer.log_probability)), answer.proven), model.calls
+
+
+def test_a_best_first_id_need_not_begin_the_best_answer():
+    """By hand: 0.6 · 0.55 · 1 by the best first id, 0.4 · 0.9 by the other. What is less probable than an answer is not followed."""
+    table = {0: {1: 0.6, 2: 0.4}, 1: {3: 0.55, 4: 0.45}, 2: {STOP: 0.9, 3: 0.1}, 3: {STOP: 1}, 4: {STOP: 1}}
+    assert found_in(table, 1) == (([1, 3], 0.33, None), [[0], [1], [3]])
+    assert found_in(table, 2) == (([2], 0.36, True), [[0], [1, 2]])
+
+
+def test_a_beam_that_is_too_narrow_is_not_sure():
+    """By hand: the third first id, which a beam of two drops at 0.25, is the end of it; the others split up."""
+    table = {0: {1: 0.4, 2: 0.35, 3: 0.25}, 1: {4: 0.5, 5: 0.5}, 2: {4: 0.6, 5: 0.4}, 3: {STOP: 1}, 4: {STOP: 1}, 5: {STOP: 1}}
+    assert found_in(table, 2)[0] == ([2, 4], 0.21, False)
+    assert found_in(table, 3)[0] == ([3], 0.25, True)
+    surer = {**table, 2: {4: 0.8, 5: 0.2}}  # 0.28, more than the 0.25 that was dropped
+    assert found_in(surer, 2)[0] == ([2, 4], pytest.approx(0.28), True)
+
+
+def test_a_beam_may_miss_what_a_single_one_finds():
+    """The best first id leads to the best answer by way of a second id that two others, which come to nothing, push out."""
+    table = {0: {1: 0.52, 2: 0.48}, 1: {3: 0.4, 4: 0.3, 5: 0.3}, 2: {6: 0.5, 7: 0.5}, 3: {STOP: 1},
+             6: {1: 0.5, 2: 0.5}, 7: {1: 0.5, 2: 0.5}, 4: {STOP: 1}, 5: {STOP: 1}}
+    assert found_in(table, 1)[0] == ([1, 3], 0.208, None)
+    answer, _ = found_in(table, 2, max_length=4)
+    assert answer[2] is False and answer[0][0] == 2
+    assert found_in(table, 9, max_length=4)[0] == ([1, 3], 0.208, True)
+
+
+def test_an_answer_that_is_cut_off_has_no_end():
+    table = {0: {1: 0.6, STOP: 0.4}, 1: {2: 0.9, STOP: 0.1}, 2: {3: 0.55, STOP: 0.45}, 3: {STOP: 1}}
+    assert found_in(table, 4, 1)[0] == ([1], 0.6, True)
+    assert found_in(table, 4, 2)[0] == ([1, 2], 0.54, True)
+    assert found_in(table, 4, 3)[0] == ([], 0.4, True)
+    assert found_in(table, 1, 2)[0] == ([1, 2], 0.54, None)
+    assert found_in(table, 1, 3)[0] == ([1, 2, 3], 0.297, None)
+
+
 # ---- the cache ------------------------------------------------------------------------------------------------------
 
 def past_of(model, rows, columns=BLOCK):
@@ -206,7 +385,7 @@ def test_rows_of_different_lengths(exact, positions):
     """Texts read together, one of them empty, then two more ids each: the logits of each row alone."""
     texts = [some_prompts([n])[0] for n in (1, positions - 2, 3)] + [[]]
     past = past_of(exact, len(texts))
-    decoding.read(exact, past, texts)
+    CachingReader(exact, past, texts)
     assert past.lengths.tolist() == [1, positions - 2, 3, 0]
     more = torch.randint(V, (len(texts), 2))
     logits = exact(more, past=past)[0]
@@ -218,7 +397,7 @@ def test_rows_that_are_taken_go_on_as_before(exact):
     """In another order, left out, and twice; what is read further is each row's own."""
     texts = some_prompts([1, 4, 2])
     past = past_of(exact, 3, columns=4)
-    decoding.read(exact, past, texts)
+    CachingReader(exact, past, texts)
     order = [2, 0, 2, 2]
     taken = past.take(order, columns=6)
     assert taken.lengths.tolist() == [2, 1, 2, 2]
@@ -229,15 +408,39 @@ def test_rows_that_are_taken_go_on_as_before(exact):
     assert past.lengths.tolist() == [1, 4, 2]
 
 
+def test_readers_forget_and_take_rows(exact):
+    """With a cache and without: the logits are those of what each row has read and not forgotten."""
+    texts = some_prompts([2, 4, 1]) + [[]]
+    past = past_of(exact, len(texts))
+    for reader in (CachingReader(exact, past, texts), RecomputingReader(exact, texts)):
+        rows = [list(text) for text in texts]
+
+        def check(ids):
+            found = reader.next_logits(ids)
+            for text, i, logits in zip(rows, ids, found, strict=True):
+                text.append(i)
+                assert_close(logits, exact(torch.tensor([text]))[0][0, -1], rtol=1e-11, atol=1e-11)
+
+        check([3, 4, 5, 6])
+        reader.forget([0, 3])
+        rows = [rows[0][:-1], rows[1], rows[2], []]
+        check([7, 2, 2, 8])
+        reader.forget([])
+        reader.take([2, 0, 0, 3, 2])
+        rows = [list(rows[row]) for row in (2, 0, 0, 3, 2)]
+        check([9, 3, 4, 5, 2])
+        check([2, 2, 2, 2, 2])
+
+
 # ---- the work -------------------------------------------------------------------------------------------------------
 
 def sizes_asked(model, *args, **kwargs):
     """The answers, and (rows, positions) of each call of the model on the way to them."""
     sizes = []
     hook = model.register_forward_pre_hook(lambda model, inputs: sizes.append(tuple(inputs[0].shape)))
-    answers = greedy_answers(model, *args, **kwargs)
+    answers = find_answers(model, *args, **kwargs)
     hook.remove()
-    return answers, sizes
+    return ids_of(answers), sizes
 
 
 def test_no_position_is_computed_twice(tiny_model, positions):
@@ -258,6 +461,15 @@ def test_rows_at_once_are_limited_on_a_cpu(tiny_model):
     _, sizes = sizes_asked(tiny_model, prompts, 99, 1)
     assert sum(rows for rows, T in sizes) == 2 * 200
     assert max(rows for rows, T in sizes) == decoding.ROWS_AT_ONCE["cpu"] < 200
+
+
+def test_beams_share_the_rows_at_once(tiny_model):
+    """As many prompts run together as find room with all their beams, one at the least; a beginning is read in one row."""
+    model, prompts = strong(tiny_model, SEED, 0.3), [[5] + prompt for prompt in some_prompts([2] * 5)]
+    model.head.register_forward_hook(lambda head, x, logits: logits.index_fill(-1, torch.tensor([MASK_ID]), -50))  # no answer ends
+    for batch_size, at_once in ((8, [2, 2, 1]), (11, [2, 2, 1]), (3, [1] * 5), (256, [5])):
+        _, sizes = sizes_asked(model, prompts, MASK_ID, 2, 4, batch_size)
+        assert sizes == [(1, 1)] + [size for prompts in at_once for size in ((prompts, 1), (prompts, 1), (4 * prompts, 1))]
 
 
 class Listed(torch.nn.Module):
@@ -303,7 +515,7 @@ def test_a_model_without_a_cache_is_answered_by_recomputing(tiny_model, position
     prompts = some_prompts([3, 1, positions, 5, 3, 2, 3, positions - 1, positions + 1, 1, 4])
     cached = greedy_answers(model, prompts, MASK_ID, 32)
     model.packs_and_caches = False
-    answers, sizes = sizes_asked(model.train(), prompts, MASK_ID, 32, batch_size)
+    answers, sizes = sizes_asked(model.train(), prompts, MASK_ID, 32, batch_size=batch_size)
     assert answers == cached and not model.training
     assert max(T for rows, T in sizes) == positions and max(rows for rows, T in sizes) == min(batch_size, 3)
 
@@ -348,8 +560,8 @@ def test_answers_are_given_in_the_prompts_order(kind):
 
 
 def test_recomputing_is_batched_and_stops_early():
-    """Prompts of one length together, batch_size at most; no step after all have stopped."""
+    """Of batch_size prompts at most, those of one length together; no step after all have stopped."""
     model = Counting()
     answers = greedy_answers(model, [[5], [6], [6], [5, 5]], 8, 32, batch_size=2)
     assert answers == [[6, 7], [7], [7], [6, 7]]
-    assert model.calls == [(2, 1), (2, 2), (2, 3), (1, 1), (1, 2), (1, 2), (1, 3), (1, 4)]
+    assert model.calls == [(2, 1), (2, 2), (1, 3), (1, 1), (1, 2), (1, 2), (1, 3), (1, 4)]

@@ -1,18 +1,20 @@
 """python -m pytest tests/test_progress.py
 
-Progress as lines in a file and as a bar on a terminal, by a clock that the tests set.
+Progress as lines in a file and as a bar on a terminal, by a clock that the tests set; the log; what is written for TensorBoard.
 """
 
 import errno
 import io
 import os
 import re
+import sys
 
 import pytest
 import tqdm.std
 
 import progress as module
-from progress import SECONDS_BETWEEN_LINES, LossLog, Progress, note
+from dataset import InputError
+from progress import SECONDS_BETWEEN_LINES, EventWriter, LossLog, Progress, note, tensorboard_writer
 
 
 class Clock:
@@ -184,3 +186,105 @@ def test_a_log_goes_on_where_it_was(clock):
         whole.add(step, 1, step * 1.1, 0.1, is_last=False)
     assert again.records[1]["seconds"] == 20.0 and again.records[0] == whole.records[0]
     assert again.records[1]["loss"] == whole.records[1]["loss"]
+
+
+class Scalars:
+    """Stands for a SummaryWriter; Scalars.made has all that were made."""
+
+    made = []
+
+    def __init__(self, folder, purge_step):
+        self.calls = [(folder, purge_step)]
+        self.made.append(self)
+
+    def add_scalar(self, tag, value, step):
+        self.calls.append((tag, value, step))
+
+    def close(self):
+        self.calls.append("closed")
+
+
+@pytest.fixture
+def made(monkeypatch):
+    monkeypatch.setattr(Scalars, "made", [])
+    return Scalars.made
+
+
+def test_events_begin_with_the_first_step_that_is_added(made):
+    """Nothing is written before it, so that a run with no step left leaves what is there."""
+    writer = EventWriter("runs", Scalars)
+    assert made == []
+    writer.add_scalar("train/loss", 2.5, 41)
+    writer.add_scalar("train/lr", 1e-3, 41)
+    writer.add_scalar("train/loss", 2.25, 42)
+    writer.close()
+    assert [each.calls for each in made] == [
+        [("runs", 41), ("train/loss", 2.5, 41), ("train/lr", 1e-3, 41), ("train/loss", 2.25, 42), "closed"]]
+    EventWriter("runs", Scalars).close()
+    assert len(made) == 1
+
+
+@pytest.fixture
+def installed(made, monkeypatch):
+    """A TensorBoard whose writers are Scalars."""
+    stand_in = type(sys)("torch.utils.tensorboard")
+    stand_in.SummaryWriter = Scalars
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stand_in)
+    return made
+
+
+def test_a_writer_is_closed_however_the_run_ends(installed, capsys):
+    with pytest.raises(KeyboardInterrupt), tensorboard_writer("runs") as writer:
+        writer.add_scalar("train/loss", 2.5, 1)
+        assert installed[0].calls[-1] != "closed"
+        raise KeyboardInterrupt
+    assert installed[0].calls == [("runs", 1), ("train/loss", 2.5, 1), "closed"] and capsys.readouterr().err == ""
+
+
+def test_without_a_folder_or_tensorboard_there_is_no_writer(monkeypatch, capsys):
+    """What is not asked for is not missed."""
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # to import it fails
+    with tensorboard_writer(None) as writer:
+        assert writer is None and capsys.readouterr().err == ""
+    with tensorboard_writer("runs") as writer:
+        assert writer is None
+        error = capsys.readouterr().err
+        assert error.startswith("warning: --tb_log_dir: the package tensorboard is not installed") and error.count("\n") == 1
+
+
+def test_an_import_that_fails_within_a_run_is_not_taken_for_a_missing_tensorboard(installed, capsys):
+    with pytest.raises(ImportError, match="a defect"), tensorboard_writer("runs"):
+        raise ImportError("a defect")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_folder_for_events_that_cannot_be_made_is_an_input_error():
+    for error in (OSError(36, "File name too long"), UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed")):
+        def refuse(folder, purge_step, error=error):
+            raise error
+        with pytest.raises(InputError, match="--tb_log_dir some/where: cannot be written: .*(too long|surrogates)"):
+            EventWriter("some/where", refuse).add_scalar("train/loss", 1.0, 1)
+
+
+@pytest.mark.parametrize("fails_at", ["add_scalar", "close"])
+def test_a_disk_that_fills_up_under_the_events_is_one_warning(capsys, fails_at):
+    class Writer:
+        def __init__(self, folder, purge_step):
+            pass
+
+        def add_scalar(self, tag, value, step):
+            if fails_at == "add_scalar" and step > 2:
+                raise OSError(28, "No space left on device")
+            kept.append(step)
+
+        def close(self):
+            if fails_at == "close":
+                raise OSError(28, "No space left on device")
+
+    kept = []
+    writer = EventWriter("events", Writer)
+    for step in (1, 2, 3, 4):
+        writer.add_scalar("train/loss", 1.0, step)
+    writer.close()
+    assert kept == ([1, 2] if fails_at == "add_scalar" else [1, 2, 3, 4])
+    assert capsys.readouterr().err == ("warning: --tb_log_dir events: cannot be written: No space left on device; the run goes on without it\n")

@@ -5,6 +5,8 @@ functions that graders call, and for each mistake of a user one line and exit co
 """
 
 import errno
+import json
+import math
 import os
 import re
 import shlex
@@ -21,6 +23,7 @@ import reference
 import run
 from conftest import ROOT, TINY_CORPUS, TINY_QUESTIONS
 from dataset import CharCorruptionDataset, InputError, NameDataset, read_text
+from decoding import Answer, find_answers
 from files import sole_writer
 from model import GPT, GPTConfig
 from recipe import COURSE, Recipe, Training
@@ -88,17 +91,21 @@ def some_params(path="some.params", variant="vanilla", corpus=TINY_CORPUS, **cha
     return model.state_dict()
 
 
-def answer(monkeypatch, *answers):
-    """Makes the model give these answers, in order; returns the list in which the prompts, lists of ids, will be."""
+def answer(monkeypatch, *answers, probabilities=None, proven=None, width=1):
+    """
+    Makes the model give these answers, in order, to a search of that width; returns the list in which the prompts, lists of ids, will
+    be. probabilities and proven: what the model says of each, if that matters.
+    """
     asked = []
     stoi = CharCorruptionDataset(read_text("wiki.txt"), SMALL.block_size).stoi
 
-    def greedy_answers(model, prompts, stop_id, max_length):
+    def find_answers(model, prompts, stop_id, max_length, beam):
         asked.extend(prompts)
-        assert (stop_id, max_length) == (1, 32)
-        return [[stoi[char] for char in text] for text in answers]
+        assert (stop_id, max_length, beam) == (1, 32, width)
+        return [Answer([stoi[char] for char in text], math.log(probability), known) for text, probability, known in zip(
+            answers, probabilities or len(answers) * [0.5], proven or len(answers) * [None], strict=True)]
 
-    monkeypatch.setattr(run, "greedy_answers", greedy_answers)
+    monkeypatch.setattr(run, "find_answers", find_answers)
     return asked
 
 
@@ -295,6 +302,137 @@ def test_evaluate_from_python(small, folder, monkeypatch, tiny_pretrain_dataset)
     assert run.evaluate(model, tiny_pretrain_dataset, "birth_dev.tsv", "out.predictions") == (3.0, 2.0)
     answer(monkeypatch, "Leeds", "York")
     assert run.evaluate(model, tiny_pretrain_dataset, "birth_test_inputs.tsv", "out.predictions") == (0, 0)
+
+
+# ---- how probable the predictions are --------------------------------------------------------------------------------
+
+SCORES = EVALUATE + " --scores_path out.scores"
+HEADER = "question\tprediction\tprobability\tplace\tcorrect\n"
+
+
+def bytes_of(name):
+    with open(name, "rb") as file:
+        return file.read()
+
+
+def test_the_table_of_scores(small, folder, monkeypatch):
+    """A row a question; six digits of the probability, whatever its size; whether the prediction is the place, to the letter."""
+    some_params()
+    answer(monkeypatch, "Leeds", "", "hull", probabilities=(1, 0.1234567, 1.2345678e-11))
+    call(SCORES)
+    assert bytes_of("out.scores").decode("utf-8") == HEADER + (
+        "Where was Ann Lee born?\tLeeds\t1\tLeeds\t1\n"
+        "Where was Bob Whist born?\t\t0.123457\tYork\t0\n"
+        "Where was Ed Ng born?\thull\t1.23457e-11\tHull\t0\n")
+    assert bytes_of("out.predictions") == b"Leeds\n\nhull\n"
+
+
+def test_the_table_of_questions_without_places(small, folder, monkeypatch, capsys):
+    some_params()
+    answer(monkeypatch, "Hull", "Ålesund", probabilities=(0.75, 0.5))
+    call(SCORES.replace("birth_dev.tsv", "birth_test_inputs.tsv"))
+    assert bytes_of("out.scores").decode("utf-8") == HEADER + (
+        "Where was Ed Ng born?\tHull\t0.75\t\t\n"
+        "Where was Bob Whist born?\tÅlesund\t0.5\t\t\n")
+    assert capsys.readouterr().out.endswith("Predictions written to out.predictions; no targets provided\n")
+
+
+def test_tabs_and_line_ends_in_a_prediction_shift_no_columns(small, folder, monkeypatch):
+    """The predictions keep the tab; the question is the file's, whatever the model could not be asked of it."""
+    corpus = TINY_CORPUS.replace(" .\n", " .\t\u2028\x85\n")
+    (folder / "wiki.txt").write_text(corpus, encoding="utf-8", newline="")
+    (folder / "birth_dev.tsv").write_text("Where was Šid born?\tLe eds\n" + TINY_QUESTIONS, encoding="utf-8")
+    some_params(corpus=corpus)
+    answer(monkeypatch, "Le\teds", "\t", "Yo\u2028r\nk", "\tHull\t\t")
+    call(SCORES)
+    assert bytes_of("out.scores").decode("utf-8") == HEADER + (
+        "Where was Šid born?\tLe eds\t0.5\tLe eds\t0\n"
+        "Where was Ann Lee born?\t \t0.5\tLeeds\t0\n"
+        "Where was Bob Whist born?\tYo r k\t0.5\tYork\t0\n"
+        "Where was Ed Ng born?\t Hull  \t0.5\tHull\t0\n")
+    assert bytes_of("out.predictions") == "Le\teds\n\t\nYo r k\n\tHull\t\t\n".encode("utf-8")
+
+
+def some_strong_params(variant):
+    """Parameters with which the model writes various characters; gives back the model."""
+    dataset = CharCorruptionDataset(TINY_CORPUS, SMALL.block_size)
+    model = GPT(GPTConfig(dataset.vocab_size, SMALL.block_size, **SMALL.model_settings(), **{variant: True}))
+    state = some_params(variant=variant)
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and "mask" not in name:
+            tensor.copy_(0.7 * torch.randn(tensor.shape))
+    torch.save(state, "some.params")
+    model.load_state_dict(state)
+    return model
+
+
+def asked_as_the_file(model, beam=1):
+    """What find_answers() says of TINY_QUESTIONS."""
+    dataset = CharCorruptionDataset(TINY_CORPUS, SMALL.block_size)
+    prompts = [[dataset.stoi[char] for char in line.split("\t")[0] + "\u2047"] for line in TINY_QUESTIONS.splitlines()]
+    return find_answers(model, prompts, 1, 32, beam)
+
+
+def scores_written():
+    """The column of probabilities."""
+    return [line.split("\t")[2] for line in read_text("out.scores").splitlines()[1:]]
+
+
+def test_a_real_models_scores(small, folder, variant):
+    """Nothing replaced. They change no prediction, and a beam of one is no beam."""
+    model = some_strong_params(variant)
+    command = SCORES.replace("vanilla", variant, 1)
+    call(EVALUATE.replace("vanilla", variant, 1))
+    predictions = bytes_of("out.predictions")
+    call(command)
+    table = bytes_of("out.scores")
+    assert bytes_of("out.predictions") == predictions
+    expected = [math.exp(answer.log_probability) for answer in asked_as_the_file(model)]
+    assert scores_written() == [f"{probability:.6g}" for probability in expected] and len(set(expected)) == 3
+    dataset = CharCorruptionDataset(TINY_CORPUS, 48)
+    text, room = "Where was Ann Lee born?\u2047", 48 if variant == "vanilla" else 47
+    ids, product = [dataset.stoi[char] for char in text], 1.0
+    for _ in range(min(32, room - len(ids) + 1)):
+        following = reference.softmax(reference.gpt_logits(model.state_dict(), torch.tensor([ids]), 1, 2)[0, -1])
+        ids.append(following.argmax().item())
+        product *= following.max().item()
+        if ids[-1] == 1:
+            break
+    assert float(scores_written()[0]) == pytest.approx(product, rel=1e-3)
+    call(command + " --beam 1")
+    assert bytes_of("out.scores") == table and bytes_of("out.predictions") == predictions
+
+
+def test_a_real_models_scores_by_beam(small, folder, capsys, variant):
+    model = some_strong_params(variant)
+    call(SCORES.replace("vanilla", variant, 1) + " --beam 4")
+    answers = asked_as_the_file(model, 4)
+    assert scores_written() == [f"{math.exp(answer.log_probability):.6g}" for answer in answers]
+    itos = CharCorruptionDataset(TINY_CORPUS, 48).itos
+    texts = ["".join(itos[i] for i in answer.ids) for answer in answers]
+    assert read_text("out.predictions").split("\n")[:3] == [" ".join(text.splitlines()) for text in texts]
+    assert [answer.ids for answer in answers] != [answer.ids for answer in asked_as_the_file(model)]
+    assert f"beam 4: for {sum(answer.proven for answer in answers)} of 3 questions it is proven" in capsys.readouterr().err
+
+
+def test_a_beam_says_how_much_is_proven(small, folder, monkeypatch, capsys):
+    some_params()
+    answer(monkeypatch, "Leeds", "York", "York", proven=[True, False, True], width=4)
+    call(EVALUATE + " --beam 4")
+    out, err = capsys.readouterr()
+    assert err == "note: beam 4: for 2 of 3 questions it is proven that no other answer is more probable\n"
+    assert out.splitlines()[-1] == "Correct: 2.0 out of 3.0: 66.66666666666666%"
+    answer(monkeypatch, "Leeds", "York", "York")
+    call(EVALUATE)
+    assert capsys.readouterr().err == ""
+
+
+def test_scores_and_beam_from_python(small, folder, monkeypatch, tiny_pretrain_dataset):
+    model = GPT(GPTConfig(tiny_pretrain_dataset.vocab_size, 48, **SMALL.model_settings()))
+    answer(monkeypatch, "Leeds", "York", "York", proven=3 * [True], width=2)
+    assert run.evaluate(model, tiny_pretrain_dataset, "birth_dev.tsv", "out.predictions", "out.scores", 2) == (3.0, 2.0)
+    assert scores_written() == 3 * ["0.5"]
+    assert run.evaluate(model, tiny_pretrain_dataset, "birth_dev.tsv", "out.predictions", beam=2) == (3.0, 2.0)
 
 
 # ---- the same again -------------------------------------------------------------------------------------------------
@@ -549,6 +687,83 @@ def test_an_output_must_not_be_an_input(ready, capsys, command):
     assert {path.name: path.read_bytes() for path in ready.iterdir()} == before
 
 
+@pytest.fixture
+def unread(ready, monkeypatch):
+    """`ready`, and fails the test if anything is read."""
+    for name in ("read_text", "load_params"):
+        monkeypatch.setattr(run, name, lambda *_: pytest.fail("something has been read"))
+    return ready
+
+
+@pytest.mark.parametrize("path, message", [
+    ("out.predictions", "is the file of --outputs_path, too"), ("./out.predictions", "is the file of --outputs_path, too"),
+    ("link", "is the file of --outputs_path, too"), ("here/out.predictions", "is the file of --outputs_path, too"),
+    ("no/such/out.scores", "there is no folder no/such"), ("wiki.txt/out.scores", "there is no folder wiki.txt"),
+    ("results", "is a folder"), ("results/", "is a folder"), ("''", "is a folder"),
+    ("wiki.txt", "would overwrite an input"), ("./birth_dev.tsv", "would overwrite an input"),
+    ("some.params", "would overwrite an input"), ("here/some.params", "would overwrite an input"),
+])
+def test_scores_that_cannot_be_written(unread, capsys, path, message):
+    """Said before anything is read, whether the other file is there yet or not."""
+    (unread / "results").mkdir()
+    (unread / "link").symlink_to("out.predictions")
+    (unread / "here").symlink_to(".")
+    for _ in range(2):
+        before = sorted(os.listdir())
+        refused(capsys, f"{EVALUATE} --scores_path {path}", f"--scores_path {path if path != repr('') else ''}: {message}")
+        assert sorted(os.listdir()) == before
+        (unread / "out.predictions").write_text("the older ones\n")
+    assert read_text("out.predictions") == "the older ones\n"
+
+
+def test_both_outputs_may_go_to_a_device(ready, capsys, monkeypatch):
+    answer(monkeypatch, "Leeds", "York", "York")
+    before = sorted(os.listdir())
+    call(EVALUATE.replace("out.predictions", "/dev/null") + " --scores_path /dev/null")
+    assert sorted(os.listdir()) == before and "Correct: 2.0" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write and read everywhere")
+def test_folders_without_permission_for_scores_and_events(ready, capsys):
+    (ready / "locked").mkdir(mode=0o500)
+    refused(capsys, EVALUATE + " --scores_path locked/out.scores", "the folder locked cannot be written to")
+    for path in ("locked", "locked/runs", "locked/runs/a"):
+        refused(capsys, f"{PRETRAIN} --tb_log_dir {path}", f"--tb_log_dir {path}: the folder {ready}/locked cannot be written to")
+
+
+def test_a_folder_of_others_for_events(ready, capsys, monkeypatch):
+    """The same for all, root too."""
+    access = os.access
+    monkeypatch.setattr(run.os, "access", lambda path, mode: os.path.basename(path) != "locked" and access(path, mode))
+    (ready / "locked").mkdir()
+    for path in ("locked", "locked/runs/a"):
+        refused(capsys, f"{PRETRAIN} --tb_log_dir {path}", f"--tb_log_dir {path}: the folder {ready}/locked cannot be written to")
+
+
+@pytest.mark.parametrize("path, message", [
+    ("wiki.txt", "/wiki.txt is not a folder"), ("wiki.txt/runs", "/wiki.txt is not a folder"),
+    ("./runs/../wiki.txt/a/b", "/wiki.txt is not a folder"), ("dangling/runs", "/dangling is not a folder"),
+    ("''", "no folder can have that name"),
+])
+@pytest.mark.parametrize("command", [PRETRAIN, FINETUNE])
+def test_events_that_cannot_be_written(unread, capsys, command, path, message):
+    (unread / "dangling").symlink_to("no/such/folder")
+    before = sorted(os.listdir())
+    refused(capsys, f"{command} --tb_log_dir {path}", "--tb_log_dir ", message)
+    assert sorted(os.listdir()) == before
+
+
+@pytest.mark.parametrize("function", ["pretrain", "finetune"])
+@pytest.mark.parametrize("below", ["", "/runs", "/../{name}/runs"])
+@pytest.mark.parametrize("suffix", ["", ".resume", ".log.jsonl"])
+def test_a_folder_for_events_where_a_file_is_to_be_written(ready, capsys, function, below, suffix):
+    """Found out at the end of a run, it would have been for nothing."""
+    command = TRAININGS[function]
+    name = re.search(r"--writing_params_path (\S+)", command)[1] + suffix
+    path = name + below.format(name=os.path.basename(name))
+    refused(capsys, f"{command} --tb_log_dir {path}", f"--tb_log_dir {path}: {name} is to be a file of this command, not a folder")
+
+
 @pytest.mark.parametrize("content, message", [
     (b"", "no document"), (b"\n  \n\t\n", "no document"), (b"\xef\xbb\xbf", "no document"),
     ("Ann Lee.\nBob \u2047 Whist.\n".encode(), "line 2: holds \u2047 (U+2047)"),
@@ -653,9 +868,17 @@ def test_vanilla_parameters_are_not_the_synthesizers(ready, capsys):
     ("--seed -1", "--seed is -1"), ("--seed 4294967296", "--seed is 4294967296"), ("--seed x", "--seed"),
     ("--max_epochs 0", "--max_epochs is 0"), ("--max_epochs -3", "--max_epochs is -3"), ("--max_epochs 1.5", "--max_epochs"),
     ("--recipe slow", "--recipe"), ("--unknown 1", "--unknown"), ("--seed", "--seed"),
+    ("--beam 0", "--beam is 0; a number from 1 to 256"), ("--beam 257", "--beam is 257;"), ("--beam -1", "--beam is -1;"),
+    ("--beam x", "argument --beam: invalid int value: 'x'"), ("--beam 1.5", "--beam"), ("--beam", "--beam"),
 ])
 def test_a_wrong_setting(ready, capsys, flags, part):
-    refused(capsys, f"{PRETRAIN} {flags}", part)
+    for command in (PRETRAIN, EVALUATE):
+        refused(capsys, f"{command} {flags}", part)
+
+
+@pytest.mark.parametrize("flags, beam", [("", 1), (" --beam 1", 1), (" --beam 256", 256)])
+def test_the_narrowest_and_the_widest_beam(flags, beam):
+    assert run.parse_arguments(shlex.split(EVALUATE + flags)).beam == beam
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
@@ -679,6 +902,15 @@ def test_a_flag_without_use_is_noted_and_not_read(small, folder, capsys, monkeyp
     call(PRETRAIN + " --precision float32 --eval_corpus_path no.tsv --outputs_path no/out")
     assert capsys.readouterr().err.splitlines() == ["note: pretrain makes no use of --eval_corpus_path",
                                                     "note: pretrain makes no use of --outputs_path"]
+    call(PRETRAIN + " --precision float32 --scores_path no/such/out --beam 4")
+    assert capsys.readouterr().err.splitlines() == ["note: pretrain makes no use of --beam",
+                                                    "note: pretrain makes no use of --scores_path"]
+    call(FINETUNE + " --precision float32 --beam 1")
+    assert capsys.readouterr().err == ""
+    some_params()
+    answer(monkeypatch, "Leeds", "York", "York")
+    call(EVALUATE + " --tb_log_dir wiki.txt/runs")
+    assert capsys.readouterr().err.splitlines() == ["note: evaluate makes no use of --tb_log_dir"]
 
 
 def test_interruption_is_one_line(small, folder, capsys, monkeypatch):
@@ -871,6 +1103,14 @@ def test_a_second_run_of_the_same_output_is_refused(small, folder, capsys, untra
                                        "for it to end, or write another file\n")
 
 
+def test_a_second_run_of_the_same_scores_is_refused(ready, capsys):
+    with sole_writer("out.scores"):
+        refused(capsys, SCORES, f"out.scores: another run (process {os.getpid()}) is about to write this file")
+        assert not os.path.exists("out.predictions")
+    call(SCORES)
+    assert os.path.exists("out.scores") and not [name for name in os.listdir() if name.startswith(".")]
+
+
 @pytest.mark.parametrize("value", ["-1", "nan", "inf", "soon"])
 def test_a_wrong_interval_is_one_line(small, folder, capsys, untrained, value):
     with pytest.raises(SystemExit) as exit:
@@ -908,6 +1148,100 @@ def test_what_a_checkpointer_keeps_is_no_parameter_file(small, folder, capsys):
     with pytest.raises(SystemExit):
         call(EVALUATE.replace("some.params", "pretrain.params.resume"))
     assert "pretrain.params.resume: not a parameter file" in capsys.readouterr().err
+
+
+# ---- TensorBoard ----------------------------------------------------------------------------------------------------
+
+def events_in(folder):
+    """What TensorBoard would show of a folder: by tag, steps and values."""
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    accumulator = accumulators.EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    accumulator.Reload()
+    assert not any(names for kind, names in accumulator.Tags().items() if kind != "scalars")
+    return {tag: [(event.step, event.value) for event in accumulator.Scalars(tag)] for tag in accumulator.Tags()["scalars"]}
+
+
+def events_of_log(path):
+    """The same, as a log has it that has a record of each step."""
+    records = [json.loads(line) for line in read_text(path).splitlines()]
+    return {f"train/{name}": [(record["step"], pytest.approx(record[name], rel=1e-6)) for record in records] for name in ("loss", "lr")}
+
+
+@pytest.fixture
+def each_step_logged(monkeypatch):
+    monkeypatch.setattr(progress, "STEPS_IN_A_RECORD", 1)
+
+
+@pytest.mark.parametrize("function", TRAININGS)
+def test_tensorboard_shows_loss_and_rate_of_each_step(small, folder, each_step_logged, capsys, function):
+    """As the log has them; the parameters are those of a run without it."""
+    some_params()
+    call(TRAININGS[function])
+    parameters = written(f"{function}.params")
+    call(TRAININGS[function] + " --tb_log_dir runs/first")
+    assert written(f"{function}.params") == parameters and "tensorboard" not in capsys.readouterr().err
+    events = events_in("runs/first")
+    assert events == events_of_log(f"{function}.params.log.jsonl")
+    assert [step for step, _ in events["train/lr"]] == list(range(1, {"pretrain": 9, "finetune": 5}[function]))
+    assert len(os.listdir("runs/first")) == 1
+
+
+def test_tensorboard_shows_each_step_of_an_interrupted_run_once(small, folder, each_step_logged):
+    """Also of one that was stopped some steps after what it goes on from was written, and of one that began anew."""
+    pytest.importorskip("tensorboard")
+    command = PRETRAIN + LONGER + " --tb_log_dir runs"
+
+    def date(run):
+        """TensorBoard reads a folder's files in the order of the seconds in their names, of which these runs share one."""
+        for name in set(os.listdir("runs")) - {f"events.out.tfevents.{n}" for n in range(run)}:
+            os.rename(f"runs/{name}", f"runs/events.out.tfevents.{run}")
+
+    call(PRETRAIN + LONGER)
+    expected = events_of_log("pretrain.params.log.jsonl")
+    os.remove("pretrain.params")
+    stopped(command, 3)
+    date(0)
+    kept = written("pretrain.params.resume")
+    stopped(command, 6)
+    date(1)
+    (folder / "pretrain.params.resume").write_bytes(kept)
+    stopped(command, 7)
+    date(2)
+    assert [step for step, _ in events_in("runs")["train/loss"]] == list(range(1, 8))
+    call(command)
+    date(3)
+    assert events_in("runs") == events_of_log("pretrain.params.log.jsonl") == expected
+    call(command + " --restart --seed 1")
+    date(4)
+    assert events_in("runs") == events_of_log("pretrain.params.log.jsonl") != expected
+    assert len(os.listdir("runs")) == 5
+
+
+def test_without_tensorboard_a_run_goes_on_with_a_warning(small, folder, capsys, monkeypatch):
+    call(PRETRAIN + " --precision float32")
+    parameters = written("pretrain.params")
+    for name in [name for name in sys.modules if name.startswith(("tensorboard.", "torch.utils.tensorboard"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)  # to import it fails
+    capsys.readouterr()
+    call(PRETRAIN + " --precision float32 --tb_log_dir runs")
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("epoch ")]
+    assert lines == ["warning: --tb_log_dir: the package tensorboard is not installed; the run goes on without it, with "
+                     "PARAMS.log.jsonl alone"]
+    assert written("pretrain.params") == parameters and not os.path.exists("runs")
+    call(PRETRAIN + " --precision float32")
+    assert "tensorboard" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_of_several_processes_the_first_writes_events(small, folder, monkeypatch, first):
+    pytest.importorskip("tensorboard")
+    writers = []
+    monkeypatch.setattr(run, "is_first_process", lambda: first)
+    monkeypatch.setattr(Trainer, "train", lambda self: writers.append(self.config.writer))
+    call(PRETRAIN + " --tb_log_dir runs")
+    call(PRETRAIN)
+    assert [writer is not None for writer in writers] == [first, False] and not os.path.exists("runs")
 
 
 # ---- streams that fail ----------------------------------------------------------------------------------------------
