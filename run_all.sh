@@ -1,22 +1,24 @@
 #!/usr/bin/env bash
-# The whole experiment: parts (b), (d), (e), (f), (g) of the handout and the London baseline, then a table of what was
-# measured. A stage that is complete is not run again, and one that was stopped goes on where it was, so that the same
-# command continues. To begin anew, remove the folder with the results or choose another.
+# The whole experiment: parts (b), (d), (e), (f), (g) of the handout and the London baseline, then a report of what was
+# measured: RESULTS.md and plots/ in the folder with the results, and record/, which holds all that they are made from. A stage that
+# is complete is not run again, and one that was stopped goes on where it was, so that the same command continues. To begin
+# anew, remove the folder with the results or choose another.
 #
 #   ./run_all.sh --quick          a small corpus and model, in minutes on a laptop
 #   ./run_all.sh                  the course's recipe on the bundled files (a GPU, or hours)
 #   ./run_all.sh --data DIR       the same on other files, for example data/cs224n after tools/fetch_data.py
 #   ./run_all.sh --out DIR        where to write (default out/quick-seed0 and the like)
 #   ./run_all.sh --seed N         another seed (default 0)
+#   ./run_all.sh --variant NAME   only the rows of vanilla or of synthesizer; the other's can follow in the same folder
 set -euo pipefail
 
 usage_error() { echo "run_all.sh: error: $1" >&2; exit 2; }
 
-data= out= seed=0 recipe=course
+data= out= seed=0 recipe=course variant=
 while [ $# -gt 0 ]; do
     case $1 in
         --quick) recipe=quick ;;
-        --data | --out | --seed)
+        --data | --out | --seed | --variant)
             [ $# -ge 2 ] && [ -n "$2" ] || usage_error "$1 needs a value"
             printf -v "${1#--}" %s "$2"
             shift ;;
@@ -27,6 +29,7 @@ while [ $# -gt 0 ]; do
 done
 case $seed in '' | *[!0-9]*) usage_error "--seed is '$seed'; a whole number from 0 is expected" ;; esac
 [ ${#seed} -le 9 ] || usage_error "--seed is $seed; at most nine digits are expected"
+case $variant in '' | vanilla | synthesizer) ;; *) usage_error "--variant is '$variant'; vanilla or synthesizer is expected" ;; esac
 [ "$recipe" = course ] || [ -z "$data" ] || usage_error "--quick makes its own small corpus; --data goes without it"
 
 # Paths given on the command line are relative to the caller's folder, the script's own to the project's root.
@@ -48,18 +51,24 @@ if command -v flock >/dev/null; then
     flock -n 9 || usage_error "another run_all.sh, or a training that one has left behind, is at work in $out"
 fi
 
-# stage NAME OUTPUT COMMAND…: runs the command unless it is complete, that is, it once ended well and its output (a path,
-# or - for none) is still there. Its standard output is kept in logs/NAME.log, how long it took in stages/NAME.seconds, earlier
-# attempts that were stopped counted in, but for those that were killed.
+commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
+[ "$commit" = unknown ] || [ -z "$(git status --porcelain --untracked-files=no)" ] || commit=$commit+
+
+# stage NAME OUTPUT COMMAND…: runs the command (`run FUNCTION VARIANT …` is run.py's) unless it is complete, that is, it once ended well
+# and its output (a path, or - for none) is still there. Its standard output is kept in logs/NAME.log, what it was in
+# stages/NAME.command (the code's commit, then the words, one a line), and how long it took in stages/NAME.seconds, earlier attempts
+# that were stopped counted in, but for those that were killed.
 stage() {
     local name=$1 output=$2 mark=$out/stages/$1.seconds start=$SECONDS earlier status=0
     shift 2
+    [ "$1" != run ] || set -- "$PYTHON" src/run.py "$2" "$3" "$data/wiki.txt" --recipe "$recipe" --seed "$seed" "${@:4}"
     if [ -e "$mark" ] && { [ "$output" = - ] || [ -e "$output" ]; }; then
         echo "== $name: complete ($(cat "$mark") s), not run again"
         [ ! -e "$out/logs/$name.log.part" ] || mv "$out/logs/$name.log.part" "$out/logs/$name.log"
         return
     fi
     echo "== $name"
+    printf '%s\n' "$commit" "$@" > "$out/stages/$name.command"
     earlier=$(cat "$mark.part" 2>/dev/null || echo 0)
     # The command's own subshell marks it complete: it is there to the command's end, also where this script is killed alone.
     # tee -i: Ctrl-C is for the command, which has something to say yet.
@@ -93,19 +102,22 @@ if [ -s "$out/settings" ] && [ "$(cat "$out/settings")" != "$settings" ]; then
 fi
 [ -s "$out/settings" ] || { echo "$settings" > "$out/settings.part" && mv "$out/settings.part" "$out/settings"; }
 
-run() { "$PYTHON" src/run.py "$1" "$2" "$data/wiki.txt" --recipe "$recipe" --seed "$seed" "${@:3}"; }
-
-# finetune_and_ask LABEL VARIANT PARAMS [--reading_params_path PRETRAINED]: finetunes, then answers dev and test.
+# finetune_and_ask LABEL VARIANT PARAMS [--reading_params_path PRETRAINED]: finetunes, then answers dev and test; dev once more with
+# the most probable place as a whole, and questions about people who are in no document.
 finetune_and_ask() {
-    local label=$1 variant=$2 params=$out/$3 split
-    stage "$label.finetune" "$params" run finetune "$variant" --writing_params_path "$params" \
+    local label=$1 params=$out/$3
+    stage "$label.finetune" "$params" run finetune "$2" --writing_params_path "$params" \
         --finetune_corpus_path "$data/birth_places_train.tsv" "${@:4}"
-    for split in dev test; do
-        local questions=$data/birth_dev.tsv predictions=$out/$label.$split.predictions
-        [ $split = dev ] || questions=$data/birth_test_inputs.tsv
-        stage "$label.$split" "$predictions" run evaluate "$variant" --reading_params_path "$params" \
-            --eval_corpus_path "$questions" --outputs_path "$predictions"
-    done
+    ask "$label.dev" "$2" "$params" "$data/birth_dev.tsv"
+    ask "$label.test" "$2" "$params" "$data/birth_test_inputs.tsv"
+    ask "$label.beam" "$2" "$params" "$data/birth_dev.tsv" --beam 8
+    ask "$label.invented" "$2" "$params" "$out/invented.tsv"
+}
+
+# ask STAGE VARIANT PARAMS QUESTIONS [FLAG…]
+ask() {
+    stage "$1" "$out/$1.predictions" run evaluate "$2" --reading_params_path "$3" --eval_corpus_path "$4" \
+        --outputs_path "$out/$1.predictions" --scores_path "$out/$1.scores.tsv" "${@:5}"
 }
 
 # (b) and (e): what the data looks like
@@ -114,17 +126,18 @@ examples() { (cd "$data" && "$PYTHON" "$root/src/dataset.py" "$1"); }
 stage namedata - examples namedata
 stage charcorruption - examples charcorruption
 
+stage invented "$out/invented.tsv" "$PYTHON" tools/make_corpus.py --unseen "$out/invented.tsv" --wiki "$data/wiki.txt"
+
 # (d) without pretraining
-finetune_and_ask vanilla.nopretrain vanilla vanilla.model.params
+[ "$variant" = synthesizer ] || finetune_and_ask vanilla.nopretrain vanilla vanilla.model.params
 
 # (f) with pretraining, and (g) the same with the synthesizer
-for variant in vanilla synthesizer; do
-    stage "$variant.pretrain" "$out/$variant.pretrain.params" run pretrain "$variant" \
-        --writing_params_path "$out/$variant.pretrain.params"
-    finetune_and_ask "$variant.pretrain" "$variant" "$variant.finetune.params" \
-        --reading_params_path "$out/$variant.pretrain.params"
+for one in ${variant:-vanilla synthesizer}; do
+    stage "$one.pretrain" "$out/$one.pretrain.params" run pretrain "$one" --writing_params_path "$out/$one.pretrain.params"
+    finetune_and_ask "$one.pretrain" "$one" "$one.finetune.params" --reading_params_path "$out/$one.pretrain.params"
 done
 
 stage london - "$PYTHON" london_baseline.py --eval_corpus_path "$data/birth_dev.tsv"
 
-"$PYTHON" tools/report.py --data "$data" --out "$out" --recipe "$recipe" --seed "$seed"
+"$PYTHON" tools/record.py --data "$data" --run "$out" --recipe "$recipe" --seed "$seed" --to "$out/record"
+"$PYTHON" tools/report.py --records "$out/record" --to "$out"

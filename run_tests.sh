@@ -3,5 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 source tools/python_env.sh
-choose_python "torch tqdm numpy pytest hypothesis" requirements.txt requirements-dev.txt
+choose_python "torch tqdm numpy pytest hypothesis matplotlib" requirements.txt requirements-dev.txt
 exec "$PYTHON" -m pytest "${@:-tests}"

@@ -1,102 +1,601 @@
+"""python -m pytest tests/test_report.py
+
+RESULTS.md's tables and sentences against counting by plain loops over records made up here; the kept records in results/ against the data
+that they name; and README's tables.
 """
-The tables of a run and of README. Run with: python -m pytest tests/test_report.py
-"""
+
+import hashlib
+import itertools
 import json
+import math
+import random
+import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import analysis
+import make_corpus
 import readme_tables
 import report
+from utils import evaluate_places
 
 ROOT = Path(__file__).resolve().parent.parent
+RECORDS = sorted((ROOT / "results").rglob("record.json"))
+ROWS = ("vanilla.nopretrain", "vanilla.pretrain", "synthesizer.pretrain")
+SKILL = {"vanilla.nopretrain": 0.05, "vanilla.pretrain": 0.5, "synthesizer.pretrain": 0.25}
+WRONG = {"in the document": "Farm", "in finetuning": "London", "in the corpus": "Mill", "nowhere": "Xyz", "empty": ""}
+OFFERS = [("early", 20), ("early", 56), ("early", 84), ("early", 112), ("late", 130), ("absent", ""), ("none", "")]
+
+
+# ---- records made up ------------------------------------------------------------------------------------------------
+
+def make_questions(count, invented, offers=OFFERS):
+    found = []
+    for i in range(count):
+        document, end = offers[i % len(offers)]
+        found.append({"document": document, "place_end": end, "finetuning": i % 3})
+        if invented:
+            found[-1] |= {"name": f"Person {i}", "place": f"Town {i % 5}", "best_guess": f"Town {i % 5}" if i % 4 == 0 else "London",
+                          "best_guess_probability": 0.05 + 0.01 * (i % 10)}
+    return found
+
+
+def make_answers(draw, count, skill, invented, wrong):
+    """Answers with ties among their probabilities, of all kinds."""
+    found = []
+    for i in range(count):
+        correct = int(draw.random() < skill)
+        kind = "right" if correct else draw.choice(list(wrong))
+        one = {"line": i + 1, "probability": f"{round(draw.random(), draw.choice([1, 3])):.4g}", "correct": correct, "kind": kind}
+        if invented:
+            one["by_name"] = f"{0.2 * draw.random():.4g}"
+        found.append({**one, "prediction": f"Town {i % 5}" if correct else wrong[kind]})
+    return found
+
+
+def make_log(steps, an_epoch, bottom):
+    """A record each ten steps: the loss falls, the rate goes down a cosine to a tenth of it and, after twice `bottom` steps, up again."""
+    return [{"step": step, "epoch": -(-step // an_epoch), "loss": 3 * math.exp(-step / 200), "seconds": step * 0.5,
+             "lr": 6e-3 * max(0.1, (1 + math.cos(math.pi * step / bottom)) / 2)} for step in [*range(10, steps, 10), steps]]
+
+
+def write_table(path, rows):
+    columns = [name for name in rows[0] if name != "prediction" or "question" in rows[0]]
+    lines = ["\t".join(columns), *("\t".join(str(row[name]) for name in columns) for row in rows)]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def write_record(folder, seed=0, data="quick", invented=True, rows=ROWS, count=40, recipe="quick", digest="a" * 64, skill=SKILL,
+                 wrong=WRONG, offers=OFFERS, log=(460, 23, 460), asked=30):
+    """
+    Writes a record as tools/record.py does. A row has been finetuned for 60 s and pretrained for 120 s. Returns for each row its answers
+    to dev, by beam, and to invented people.
+    """
+    folder.mkdir(parents=True)
+    write_table(folder / "dev.questions.tsv", make_questions(count, invented, offers))
+    written, facts = {}, {}
+    for row in rows:
+        draw = random.Random(f"{seed} {row}")
+        dev = make_answers(draw, count, skill[row], invented, wrong)
+        beam = [draw.choice([before, before, after]) for before, after in zip(dev, make_answers(draw, count, skill[row], invented, wrong))]
+        strangers = [{"question": f"Where was Stranger {i} born?", "prediction": draw.choice(["London", "Paris", "Rome", *wrong.values()]),
+                      "probability": f"{draw.random():.3g}"} for i in range(asked)]
+        if invented:
+            strangers = [{**one, "by_name": f"{0.1 * draw.random():.3g}", "best_guess_probability": f"{0.2 * draw.random():.3g}"}
+                         for one in strangers]
+        written[row] = {"dev": dev, "beam": beam, "invented": strangers}
+        for kind in ("dev", "beam"):
+            write_table(folder / f"{row}.{kind}.answers.tsv", written[row][kind])
+            places = "".join(f"{one['prediction']}\n" for one in written[row][kind])
+            (folder / f"{row}.{kind}.predictions").write_text(places, encoding="utf-8")
+        (folder / f"{row}.test.predictions").write_text("London\n", encoding="utf-8")
+        write_table(folder / f"{row}.invented.scores.tsv", strangers)
+        stages = {f"{row}.finetune": {"command": f"python src/run.py finetune {row}", "commit": "abc1234", "seconds": 60}}
+        logs = {f"{row}.finetune.log.jsonl": make_log(60, 20, 60)}
+        if row != "vanilla.nopretrain":
+            stages = {row: {"command": f"python src/run.py pretrain {row}", "commit": "abc1234", "seconds": 120}, **stages}
+            logs[f"{row}.log.jsonl"] = make_log(*log)
+        for name, records in logs.items():
+            (folder / name).write_text("".join(f"{json.dumps(record)}\n" for record in records))
+        facts[row] = {"dev": {"correct": sum(one["correct"] for one in dev), "total": count}, "stages": stages, "hardware": "a machine",
+                      "precision": "bfloat16", "versions": {"python": "3.11", "torch": "2.13"}}
+    (folder / "record.json").write_text(json.dumps({
+        "data": {"name": data, "sha256": {"wiki.txt": digest}}, "recipe": recipe, "seed": seed, "dev people in finetuning": 0,
+        "london": {"correct": 1, "total": count}, "rows": facts}))
+    return written
+
+
+def page_of(folder):
+    return report.page(analysis.load_runs(folder), lambda *_: [])
+
+
+def parsed(text):
+    """{first cell of the head: [a table's rows as {head: cell}, of all tables with that head]}."""
+    found = {}
+    for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        head, line, *rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in block.splitlines()]
+        assert set(line) == {"---"} and all(len(row) == len(head) == len(line) for row in rows), block
+        found.setdefault(head[0], []).extend(dict(zip(head, row)) for row in rows)
+    return found
+
+
+def share(count, total):
+    return f"{100 * count / total:.1f}%"
+
+
+def of_row(table, row, column=None):
+    """The rows of a table about a row of the results, or its one row's cell."""
+    lines = [line for line in table if report.LABELS[row] in line.values()]
+    return lines if column is None else lines[0][column]
 
 
 @pytest.fixture
-def finished_run(tmp_path):
-    """A data folder with four questions, and a run's folder with predictions of them: 0, 2, 1 right, and 1 in London."""
-    data, run = tmp_path / "data", tmp_path / "run"
-    (run / "stages").mkdir(parents=True)
-    data.mkdir()
-    people = {"Ann Lee": "London", "Bo Ek": "Oslo", "Eva Rot": "Graz", "Tom Ash": "Leeds"}
-    (data / "birth_dev.tsv").write_text("".join(f"Where was {name} born?\t{place}\n" for name, place in people.items()), encoding="utf-8")
-    for row, places in (("vanilla.nopretrain", ["", "x", "y", "z"]), ("vanilla.pretrain", ["London", "Oslo", "Wien", ""]),
-                        ("synthesizer.pretrain", ["Bonn", "Oslo", "Wien", "London"])):
-        (run / f"{row}.dev.predictions").write_text("".join(f"{place}\n" for place in places), encoding="utf-8")
-    (run / "stages" / "vanilla.pretrain.seconds").write_text("90\n")
-    (run / "stages" / "london.seconds").write_text("30\n")
-    return data, run
+def two_seeds(tmp_path):
+    """A page of two seeds, and what was written of each."""
+    written = [write_record(tmp_path / f"seed{seed}", seed=seed) for seed in (0, 1)]
+    return page_of(tmp_path), written
 
 
-def make_report(data, run, recipe="quick"):
-    return subprocess.run([sys.executable, str(ROOT / "tools" / "report.py"), "--data", str(data), "--out", str(run), "--recipe",
-                           recipe, "--seed", "3"], capture_output=True, text=True, encoding="utf-8")
+def pooled(written, row, kind="dev"):
+    return [one for record in written for one in record[row][kind]]
 
 
-def test_the_table_scores_the_predictions_beside_the_reported_figures(finished_run):
-    data, run = finished_run
-    outcome = make_report(data, run)
-    assert outcome.returncode == 0, outcome.stderr
-    text = (run / "results.md").read_text(encoding="utf-8")
-    assert text in outcome.stdout
-    assert "| vanilla, without pretraining | 0 of 4 | 0.0% | 1.4% |" in text
-    assert "| vanilla, pretrained | 2 of 4 | 50.0% | 23.0% |" in text
-    assert "| synthesizer, pretrained | 1 of 4 | 25.0% | 14.4% |" in text
-    assert "| answering London | 1 of 4 | 25.0% | 5.0% |" in text
-    assert "Recipe quick, seed 3; 2.0 minutes in all." in text
+# ---- the numbers ----------------------------------------------------------------------------------------------------
+
+def test_the_table_has_mean_spread_and_interval_of_the_seeds(two_seeds):
+    text, written = two_seeds
+    table = parsed(text)["dev accuracy"]
+    for row in ROWS:
+        right = [sum(one["correct"] for one in record[row]["dev"]) for record in written]
+        _, (low, high) = analysis.accuracy_interval([[one["correct"] for one in record[row]["dev"]] for record in written])
+        assert of_row(table, row, "measured, mean") == share(sum(right), 80)
+        assert of_row(table, row, "seeds") == "2"
+        assert of_row(table, row, "lowest–highest") == f"{2.5 * min(right):.1f}–{2.5 * max(right):.1f}%"
+        assert of_row(table, row, "95% interval") == f"{100 * low:.1f}–{100 * high:.1f}%"
+    assert of_row(table, "london", "measured, mean") == "2.5%"
+    best = statistics.fmean(question["best_guess_probability"] for question in make_questions(40, True))
+    assert of_row(table, "name_only", "measured, mean") == f"{100 * best:.1f}%, expected"
+    assert "40 questions. Machine: a machine (training in bfloat16; torch 2.13)." in text
 
 
-def test_the_record_holds_what_a_comparison_needs(finished_run):
-    data, run = finished_run
-    make_report(data, run)
-    record = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    assert record["dev"]["vanilla.pretrain"] == {"correct": 2, "total": 4}
-    assert record["seconds"] == {"vanilla.pretrain": 90, "london": 30}
-    assert record["seed"] == 3 and record["recipe"] == "quick"
-    assert record["hardware"] and record["versions"]["torch"] and record["versions"]["python"]
-    assert record["name_only_ceiling_percent"] is None
+def test_one_seed_has_wilsons_interval_and_no_spread(tmp_path):
+    written = write_record(tmp_path / "a")
+    for line in parsed(page_of(tmp_path))["dev accuracy"][:3]:
+        row = next(row for row in ROWS if report.LABELS[row] == line["dev accuracy"])
+        right = sum(one["correct"] for one in written[row]["dev"])
+        low, high = analysis.wilson(right / 40, 40)
+        assert list(line.values())[1:] == [share(right, 40), "1", "–", f"{100 * low:.1f}–{100 * high:.1f}%"]
 
 
-def test_the_best_guess_from_names_is_shown_for_an_invented_corpus_only(finished_run):
-    data, run = finished_run
-    assert "name alone" not in make_report(data, run).stdout
-    (data / "corpus.json").write_text(json.dumps({"dev": {"best_guess_expected": 0.0951}}))
-    assert "| the best guess from the name alone | expected | 9.5% | – |" in make_report(data, run).stdout
+def test_reported_figures_stand_beside_those_on_the_courses_files_only(tmp_path):
+    write_record(tmp_path / "a", data="course", invented=False)
+    write_record(tmp_path / "b", data="quick")
+    text = page_of(tmp_path)
+    course = next(line for line in text.splitlines() if line.startswith("| vanilla, pretrained |"))
+    assert course.endswith("| 23.0% | 22% | 22% (14.6–28.0) |")
+    assert text.count("14.6–28.0") == 1
+    assert report.LABELS["name_only"] not in report.results_table(analysis.load_runs(tmp_path)["course"])
 
 
-def test_missing_predictions_are_one_line(finished_run):
-    data, run = finished_run
-    (run / "synthesizer.pretrain.dev.predictions").unlink()
-    outcome = make_report(data, run)
-    assert outcome.returncode == 2
-    assert len(outcome.stderr.splitlines()) == 1 and "synthesizer.pretrain.dev.predictions" in outcome.stderr
+def test_a_row_that_has_not_been_run_says_so(tmp_path):
+    write_record(tmp_path / "a", rows=ROWS[:2])
+    text = page_of(tmp_path)
+    table = parsed(text)["dev accuracy"]
+    assert of_row(table, "synthesizer.pretrain", "measured, mean") == "not run yet"
+    assert of_row(table, "synthesizer.pretrain", "seeds") == "0"
+    assert text.count(report.LABELS["synthesizer.pretrain"]) == 1  # in no other table
+    assert of_row(parsed(text)["right, of the questions answered"], "vanilla.pretrain")
 
 
-def test_stages_whose_names_hold_dots_are_kept_apart(finished_run):
-    data, run = finished_run
-    (run / "stages" / "vanilla.pretrain.dev.seconds").write_text("5\n")
-    make_report(data, run)
-    assert json.loads((run / "results.json").read_text())["seconds"]["vanilla.pretrain.dev"] == 5
+def test_rows_with_different_numbers_of_seeds(tmp_path):
+    written = [write_record(tmp_path / "a", seed=0), write_record(tmp_path / "b", seed=1, rows=ROWS[:1])]
+    tables = parsed(page_of(tmp_path))
+    assert [line["seeds"] for line in tables["dev accuracy"][:3]] == ["2", "1", "1"]
+    right = sum(one["correct"] for one in pooled(written, ROWS[0]))
+    assert of_row(tables["dev accuracy"], ROWS[0], "measured, mean") == share(right, 80)
+    heads = list(tables["right answers, by what the data offered"][0])
+    assert heads[1].endswith("(2 seeds)") and heads[2].endswith("(1 seed)")
 
 
-def quick_results(folder, seeds_and_correct):
-    for seed, correct in seeds_and_correct:
-        run = folder / "quick" / f"seed{seed}"
-        run.mkdir(parents=True)
-        rows = {row: {"correct": correct, "total": 200} for row in report.REPORTED}
-        (run / "results.json").write_text(json.dumps({
-            "seed": seed, "dev": rows, "name_only_ceiling_percent": 9.0, "seconds": {"a": 60 * (seed + 1)}, "hardware": "a machine",
-            "versions": {"python": "3", "torch": "2"}}))
+# ---- the training ---------------------------------------------------------------------------------------------------
 
+def test_the_training_table_has_the_losses_of_the_epochs(two_seeds):
+    text, _ = two_seeds
+    by_epoch = {}
+    for before, record in zip([{"step": 0}, *make_log(460, 23, 460)], make_log(460, 23, 460)):
+        by_epoch.setdefault(record["epoch"], []).extend([record["loss"]] * (record["step"] - before["step"]))
+    losses = {epoch: statistics.fmean(steps) for epoch, steps in by_epoch.items()}
+    tuned = [record["loss"] for record in make_log(60, 20, 60)][-2:]
+    expected = ["20", "460", f"{3 * math.exp(-10 / 200):.2f}", *(f"{losses[epoch]:.3f}" for epoch in (5, 10, 15, 20)),
+                f"{statistics.fmean(tuned):.3f}", f"{460 * 0.5 / 60:.1f}"]
+    lines = parsed(text)["pretraining loss, nats a character"]
+    assert [list(line.values()) for line in lines] == [[report.LABELS[row], str(seed), *expected] for row in ROWS[1:] for seed in (0, 1)]
+
+
+def test_epochs_of_fewer_than_ten_steps_have_a_table_too(tmp_path):
+    write_record(tmp_path / "a", log=(105, 3, 460))
+    (line, _) = parsed(page_of(tmp_path))["pretraining loss, nats a character"]
+    assert (line["epochs"], line["steps"]) == ("35", "105")
+    assert line["last epoch"] == f"{3 * math.exp(-105 / 200):.3f}"
+
+
+def test_the_learning_rate_is_told_as_it_was(tmp_path):
+    write_record(tmp_path / "a")
+    assert "goes down half a cosine once" in page_of(tmp_path)
+    write_record(tmp_path / "b" / "c", log=(1500, 23, 460), seed=1)
+    tenth = math.acos(-0.8) / math.pi * 460
+    ends = [10 * math.ceil(end / 10) for end in (tenth, 2 * 460 - tenth - 10, 2 * 460, 2 * 460 + tenth, 4 * 460 - tenth)][:4]
+    assert (f"The learning rate falls to step {ends[0]}; stays to step {ends[1]}; rises to step {ends[2]}; falls to step {ends[3]:,}; "
+            "stays to step 1,470; rises to step 1,500.") in page_of(tmp_path / "b")
+
+
+# ---- recall or guess ------------------------------------------------------------------------------------------------
+
+def test_the_split_counts_right_answers_by_what_was_offered(two_seeds):
+    text, written = two_seeds
+    table = {line.pop("right answers, by what the data offered"): list(line.values())
+             for line in parsed(text)["right answers, by what the data offered"]}
+    questions = make_questions(40, True)
+
+    def counted(holds):
+        at = [i for i, question in enumerate(questions) if holds(question)]
+        return [f"{right} of {2 * len(at)}: {share(right, 2 * len(at))}"
+                for right in (sum(record[row]["dev"][i]["correct"] for record in written for i in at) for row in ROWS)]
+
+    expected = {
+        "place within the first 112 characters of the document": lambda q: q["document"] == "early",
+        "place only after them": lambda q: q["document"] == "late",
+        "place not in the document": lambda q: q["document"] == "absent",
+        "no document": lambda q: q["document"] == "none",
+        "… its last letter among characters 1–56": lambda q: q["document"] == "early" and q["place_end"] <= 56,
+        "… its last letter among characters 57–84": lambda q: q["document"] == "early" and 56 < q["place_end"] <= 84,
+        "… its last letter among characters 85–112": lambda q: q["document"] == "early" and q["place_end"] > 84,
+        "place is the answer of a finetuning example": lambda q: q["finetuning"] > 0,
+        "place is in no finetuning example": lambda q: q["finetuning"] == 0,
+        "the best guess from the name is right": lambda q: q["best_guess"] == q["place"],
+        "the best guess from the name is wrong": lambda q: q["best_guess"] != q["place"],
+    }
+    assert table == {name: counted(holds) for name, holds in expected.items()}
+
+
+def test_the_table_about_invented_people_counts_their_answers(two_seeds):
+    text, written = two_seeds
+    for row in ROWS:
+        (line,) = of_row(parsed(text)["asked about invented people"], row)
+        asked = pooled(written, row, "invented")
+        places, probabilities = [one["prediction"] for one in asked], [float(one["probability"]) for one in asked]
+        assert (line["questions"], line["different"]) == ("60", str(len(set(places))))
+        assert (line["London"], line["Paris"]) == (share(places.count("London"), 60), share(places.count("Paris"), 60))
+        shown = [re.fullmatch(r"(.+) (\d+)%", part).groups() for part in line["most frequent answers"].split(", ")]
+        assert len(shown) == 5
+        counts = sorted((places.count(place) for place in set(places)), reverse=True)[:5]
+        assert [per_cent for _, per_cent in shown] == [f"{100 * count / 60:.0f}" for count in counts]
+        assert all(per_cent == f"{100 * places.count('' if place == '(nothing)' else place) / 60:.0f}" for place, per_cent in shown)
+        assert line["median probability"] == f"{statistics.median(probabilities):.3f}"
+        assert line["above ½"] == share(sum(p > 0.5 for p in probabilities), 60)
+        assert line["right, expected"] == f"{100 * statistics.fmean(float(one['by_name']) for one in asked):.1f}%"
+        assert line["best guess, expected"] == f"{100 * statistics.fmean(float(one['best_guess_probability']) for one in asked):.1f}%"
+        assert line["read of or not: told apart"] == f"{apart(written, row):.2f}"
+
+
+def apart(written, row):
+    early = [float(record[row]["dev"][i]["probability"]) for record in written
+             for i, question in enumerate(make_questions(40, True)) if question["document"] == "early"]
+    invented = [float(one["probability"]) for one in pooled(written, row, "invented")]
+    return statistics.fmean((a > b) + (a == b) / 2 for a, b in itertools.product(early, invented))
+
+
+def test_the_kinds_of_answers_are_shares_of_all(two_seeds):
+    text, written = two_seeds
+    lines = {line.pop("what the dev answers are"): list(line.values()) for line in parsed(text)["what the dev answers are"]}
+    words = {"right": "right", "in the document": "wrong, but in the person's own document",
+             "in finetuning": "wrong, and the answer of a finetuning example",
+             "in the corpus": "wrong, and somewhere else in the corpus", "nowhere": "wrong, and nowhere in the corpus", "empty": "nothing"}
+    for kind, name in words.items():
+        assert lines[name] == [share(sum(one["kind"] == kind for one in pooled(written, row)), 80) for row in ROWS]
+    assert lines["right, expected if only names were known"] == [
+        f"{100 * statistics.fmean(float(one['by_name']) for one in pooled(written, row)):.1f}%" for row in ROWS]
+
+
+# ---- belief and beam ------------------------------------------------------------------------------------------------
+
+def test_the_table_of_belief_counts_what_is_right_above_each_threshold(two_seeds):
+    text, written = two_seeds
+    for row in ROWS:
+        (line,) = of_row(parsed(text)["right, of the questions answered"], row)
+        answers = [(float(one["probability"]), one["correct"]) for one in pooled(written, row)]
+        for coverage in (5, 10, 20, 30, 50, 100):
+            sets = [[one for one in answers if one[0] >= threshold] for threshold, _ in answers]
+            answered = max((one for one in sets if len(one) <= 0.8 * coverage), key=len, default=None)
+            expected = answered and f"{share(sum(c for _, c in answered), len(answered))} (≥ {min(answered)[0]:.2f})"
+            assert line[f"answering {coverage}%"] == (expected or "–")
+        wins = [(p > q) + (p == q) / 2 for p, right in answers for q, also in answers if right and not also]
+        assert line["right above wrong"] == f"{statistics.fmean(wins):.2f}"
+        assert line["calibration error"] == f"{100 * analysis.calibration_error(sorted(answers, key=lambda one: -one[0])):.1f}%"
+        assert line["mean probability"] == f"{100 * statistics.fmean(p for p, _ in answers):.1f}%"
+
+
+def test_the_beams_table_compares_it_with_greedy_answers(two_seeds):
+    text, written = two_seeds
+    lines = [line for line in parsed(text)["data"] if "beam 8" in line]
+    assert len(lines) == 3
+    for row, line in zip(ROWS, lines):
+        greedy, beam = pooled(written, row), pooled(written, row, "beam")
+        both = list(zip(greedy, beam))
+        assert list(line.values()) == [
+            "the quick corpus", report.LABELS[row], "80", str(sum(a["prediction"] != b["prediction"] for a, b in both)),
+            str(sum(a["prediction"] != b["prediction"] and float(b["probability"]) > float(a["probability"]) for a, b in both)),
+            str(sum(b["correct"] > a["correct"] for a, b in both)), str(sum(b["correct"] < a["correct"] for a, b in both)),
+            share(sum(a["correct"] for a in greedy), 80), share(sum(b["correct"] for b in beam), 80)]
+    assert any(line["now right"] != "0" for line in lines) and any(line["now wrong"] != "0" for line in lines)
+
+
+# ---- part 3 ---------------------------------------------------------------------------------------------------------
+
+def test_the_essay_has_the_figures_of_the_records(two_seeds):
+    text, written = two_seeds
+    why, concern, strategy = (re.search(rf"\*\*\({part}\) .*?(?=\n\*\*\(|\n## )", text, flags=re.DOTALL)[0] for part in "abc")
+    without, answers = pooled(written, ROWS[0]), pooled(written, ROWS[1])
+    questions = make_questions(40, True) * 2
+    early = [one["correct"] for one, question in zip(answers, questions) if question["document"] == "early"]
+    others = [one["correct"] for one, question in zip(answers, questions) if question["document"] != "early"]
+    assert "dev questions none is among" in why
+    assert f"has to guess: {share(sum(one['correct'] for one in without), 80)}." in why
+    assert f"asks for them: {share(sum(one['correct'] for one in answers), 80)}." in why
+    assert f"{sum(early)} of {len(early)} answers are right ({share(sum(early), len(early))})" in why
+    assert f"there, {sum(others)} of {len(others)} ({share(sum(others), len(others))})." in why
+
+    wrong = [one for one in answers if not one["correct"]]
+    sure = [one for one in answers if float(one["probability"]) > 0.5]
+    assert f"Of all answers {share(len(wrong), 80)} are wrong" in concern
+    assert f"of the wrong ones {share(sum(one['kind'] == 'in finetuning' for one in wrong), len(wrong))} are places" in concern
+    assert f"gives {len(sure)} of 80 answers a probability above ½" in concern
+    assert f"above ½, and {share(sum(not one['correct'] for one in sure), len(sure))} of these are wrong" in concern
+
+    asked = pooled(written, ROWS[1], "invented")
+    places = [one["prediction"] for one in asked]
+    said = re.search(r"most often (.*?), with a median", strategy)[1]
+    shown = re.findall(r"(\S[^,]*?) \((\d+)%\)", said)
+    counts = sorted((places.count(place) for place in set(places)), reverse=True)[:3]
+    assert [per_cent for _, per_cent in shown] == [f"{100 * count / 60:.0f}" for count in counts]
+    assert f"Asked about 60 invented people, it answers all the same: {len(set(places))} different places" in strategy
+    assert f"median probability of {statistics.median(float(one['probability']) for one in asked):.3f}." in strategy
+    assert f"right for {100 * statistics.fmean(float(one['by_name']) for one in asked):.1f}% of the people" in strategy
+    assert f"names allow reaches {100 * statistics.fmean(float(one['best_guess_probability']) for one in asked):.1f}%." in strategy
+    assert f"invented person in {100 * apart(written, ROWS[1]):.0f}% of all pairs" in strategy
+
+
+def test_the_surest_wrong_answers_are_shown(two_seeds):
+    text, written = two_seeds
+    lines = [line for line in parsed(text)["data"] if "the answer is" in line]
+    questions = make_questions(40, True)
+    assert len(lines) == 8
+    for row, shown in ((ROWS[1], lines[:4]), (ROWS[2], lines[4:])):
+        wrong = sorted((i for i, one in enumerate(written[0][row]["dev"]) if not one["correct"]),
+                       key=lambda i: -float(written[0][row]["dev"][i]["probability"]))[:4]
+        for i, line in zip(wrong, shown, strict=True):
+            one = written[0][row]["dev"][i]
+            assert list(line.values()) == ["the quick corpus", report.LABELS[row], questions[i]["name"], one["prediction"] or "(nothing)",
+                                           f"{float(one['probability']):.3f}", questions[i]["place"], one["kind"]]
+
+
+def test_people_of_the_courses_data_go_by_their_line(tmp_path):
+    write_record(tmp_path / "a", data="course", invented=False)
+    lines = [line for line in parsed(page_of(tmp_path))["data"] if "the answer is" in line]
+    assert lines and all(re.fullmatch(r"line \d+ of birth_dev.tsv", line["asked about"]) and line["true place"] == "–" for line in lines)
+
+
+def test_the_essay_goes_by_the_first_data_that_has_both_rows(tmp_path):
+    write_record(tmp_path / "a", data="course", invented=False, rows=ROWS[:1])
+    write_record(tmp_path / "b", data="quick")
+    assert "Figures are those of the quick corpus where" in page_of(tmp_path)
+    (tmp_path / "b" / "record.json").unlink()
+    assert "Part 3" not in page_of(tmp_path)
+
+
+# ---- the runs -------------------------------------------------------------------------------------------------------
+
+def test_every_run_is_listed_with_its_machine_time_and_commit(two_seeds):
+    text, written = two_seeds
+    lines = [line for line in parsed(text)["data"] if "hardware" in line]
+    assert [list(line.values()) for line in lines] == [
+        ["the quick corpus", str(seed), report.LABELS[row], f"{sum(one['correct'] for one in record[row]['dev'])} of 40",
+         "1.0" if row == ROWS[0] else "3.0", "a machine", "bfloat16", "python 3.11, torch 2.13", "abc1234"]
+        for seed, record in enumerate(written) for row in ROWS]
+    assert text.count("    python src/run.py pretrain synthesizer.pretrain\n") == 1
+
+
+# ---- records at the edge --------------------------------------------------------------------------------------------
+
+EDGES = {
+    "no answer is right": dict(skill=dict.fromkeys(ROWS, 0)),
+    "all answers are right": dict(skill=dict.fromkeys(ROWS, 1)),
+    "there is one question": dict(count=1),
+    "one question is all right": dict(count=1, skill=dict.fromkeys(ROWS, 1)),
+    "all predictions are empty": dict(skill=dict.fromkeys(ROWS, 0), wrong={"empty": ""}),
+    "no place stands early": dict(offers=OFFERS[4:]),
+    "every place stands early": dict(offers=OFFERS[:1]),
+    "no world is known": dict(invented=False, data="course"),
+    "only the row without pretraining": dict(rows=ROWS[:1]),
+    "only the synthesizer": dict(rows=ROWS[2:]),
+    "the training is one step": dict(log=(1, 23, 460)),
+    "one invented person": dict(asked=1),
+}
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_the_page_is_made_where(edge, tmp_path):
+    written = write_record(tmp_path / "a", **EDGES[edge])
+    text = page_of(tmp_path)
+    table = parsed(text)["dev accuracy"]
+    for row, record in written.items():
+        right = [one["correct"] for one in record["dev"]]
+        assert of_row(table, row, "measured, mean") == share(sum(right), len(right))
+    assert "nan" not in text and "None" not in text
+    assert ("Part 3" in text) == {*ROWS[:2]}.issubset(written)
+
+
+def test_a_prediction_with_a_bar_stays_in_its_cell(tmp_path):
+    write_record(tmp_path / "a", skill=dict.fromkeys(ROWS, 0), wrong={"nowhere": "a|b", "in finetuning": "c | d"})
+    tables = parsed(page_of(tmp_path))  # which asserts that each row has as many cells as the head
+    assert {line["answer"] for line in tables["data"] if "the answer is" in line} <= {r"a\|b", r"c \| d"}
+    assert r"a\|b" in page_of(tmp_path)
+
+
+def test_other_data_follow_the_known_ones(tmp_path, monkeypatch):
+    for name in ("zoo", "quick", "bundled", "course", "art"):
+        write_record(tmp_path / "in" / name, data=name, count=7)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "plots", raising=False)
+    text = main(monkeypatch, tmp_path / "in", tmp_path / "out")
+    heads = re.findall(r"^\*\*(.*?)\*\*, recipe", text, flags=re.MULTILINE)
+    assert heads[:3] == ["The course’s files", "The bundled corpus", "The quick corpus"] and sorted(heads[3:]) == ["Art", "Zoo"]
+
+
+# ---- the command ----------------------------------------------------------------------------------------------------
+
+def main(monkeypatch, records, to):
+    """Runs the command; the page that it has written."""
+    monkeypatch.setattr(sys, "argv", ["report.py", "--records", str(records), "--to", str(to)])
+    report.main()
+    return (to / "RESULTS.md").read_text(encoding="utf-8")
+
+
+def test_the_command_writes_page_and_plots_and_twice_the_same_bytes(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    for seed in (0, 1):
+        write_record(tmp_path / "in" / str(seed), seed=seed)
+    outcomes = []
+    for to in (tmp_path / "one", tmp_path / "other"):
+        text = main(monkeypatch, tmp_path / "in", to)
+        outcomes.append({path.relative_to(to): path.read_bytes() for path in to.rglob("*") if path.is_file()})
+    assert outcomes[0] == outcomes[1]
+    linked = re.findall(r'(?:srcset|src)="([^"]*)"', text)
+    assert len(linked) == 6 and {Path("RESULTS.md"), *map(Path, linked)} == set(outcomes[0])
+    assert re.sub(r"<picture>.*\n\n", "", text) == page_of(tmp_path / "in")
+    assert report.results_table(analysis.load_runs(tmp_path / "in")["quick"]) in capsys.readouterr().out
+
+
+def test_without_matplotlib_the_page_has_no_plots(tmp_path, monkeypatch, capsys):
+    write_record(tmp_path / "in" / "a")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "plots", raising=False)
+    text = main(monkeypatch, tmp_path / "in", tmp_path / "out")
+    assert text == page_of(tmp_path / "in") and "<picture" not in text
+    assert not list((tmp_path / "out" / "plots").iterdir())
+    assert "without plots: they need matplotlib" in capsys.readouterr().out
+
+
+def refused(monkeypatch, records, to):
+    monkeypatch.setattr(sys, "argv", ["report.py", "--records", str(records), "--to", str(to)])
+    with pytest.raises(SystemExit) as ended:
+        report.main()
+    assert isinstance(ended.value.code, str) and len(ended.value.code.splitlines()) == 1  # which Python prints, with exit code 1
+    assert not to.exists()
+    return ended.value.code
+
+
+def test_a_folder_without_records_is_one_line(tmp_path):
+    outcome = subprocess.run([sys.executable, str(ROOT / "tools" / "report.py"), "--records", str(tmp_path), "--to", str(tmp_path / "out")],
+                             capture_output=True, text=True, encoding="utf-8")
+    assert outcome.returncode != 0 and outcome.stdout == ""
+    assert len(outcome.stderr.splitlines()) == 1 and "no record.json" in outcome.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", "{}", '{"rows": []}', '{"rows": {"vanilla.pretrain": {}}}', "\xff"])
+def test_a_malformed_record_is_one_line(tmp_path, monkeypatch, text):
+    write_record(tmp_path / "in" / "a")
+    (tmp_path / "in" / "a" / "record.json").write_text(text, encoding="latin-1")
+    assert str(tmp_path / "in") in refused(monkeypatch, tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["vanilla.pretrain.dev.answers.tsv", "dev.questions.tsv", "synthesizer.pretrain.beam.predictions"])
+def test_a_record_that_lacks_a_table_is_one_line(tmp_path, monkeypatch, name):
+    write_record(tmp_path / "in" / "a")
+    (tmp_path / "in" / "a" / name).unlink()
+    assert name in refused(monkeypatch, tmp_path / "in", tmp_path / "out")
+
+
+def test_records_that_do_not_belong_together_are_one_line(tmp_path, monkeypatch):
+    write_record(tmp_path / "in" / "a")
+    write_record(tmp_path / "in" / "b", recipe="course")
+    assert "different files or recipes" in refused(monkeypatch, tmp_path / "in", tmp_path / "out")
+
+
+# ---- what is kept in results/ ---------------------------------------------------------------------------------------
+
+def data_folder(name, tmp_path):
+    """The folder of the data that a record names; skips where they are not at hand."""
+    if name == "bundled":
+        return ROOT
+    if name == "quick":
+        for file, text in make_corpus.make_corpus("quick").files().items():
+            (tmp_path / file).write_text(text, encoding="utf-8", newline="\n")
+        return tmp_path
+    if name == "course":
+        for folder in (ROOT.parent / "shared" / "cs224n-data", ROOT / "data" / "cs224n"):
+            if (folder / "birth_dev.tsv").exists():
+                return folder
+    pytest.skip(f"the data '{name}' are not here")
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=str(path.parent.relative_to(ROOT / "results"))) for path in RECORDS])
+def test_kept_predictions_score_as_the_record_says(path, tmp_path):
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    folder = data_folder(kept["data"]["name"], tmp_path)
+    assert kept["data"]["sha256"] == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in kept["data"]["sha256"]}
+    assert kept["rows"]
+    true = [line.split("\t")[1] for line in (folder / "birth_dev.tsv").read_text(encoding="utf-8").splitlines()]
+    for row, facts in kept["rows"].items():
+        for kind in ("dev", "beam"):
+            places = (path.parent / f"{row}.{kind}.predictions").read_text(encoding="utf-8").removesuffix("\n").split("\n")
+            total, correct = evaluate_places(folder / "birth_dev.tsv", places)
+            head, *lines = (path.parent / f"{row}.{kind}.answers.tsv").read_text(encoding="utf-8").splitlines()
+            at = head.split("\t").index("correct")
+            assert [line.split("\t")[at] for line in lines] == [f"{said == place:d}" for said, place in zip(places, true, strict=True)]
+            assert (total, correct) == (len(true), sum(said == place for said, place in zip(places, true)))
+            if kind == "dev":
+                assert facts["dev"] == {"correct": correct, "total": total}
+
+
+def test_the_kept_page_is_made_from_the_kept_records(tmp_path, monkeypatch):
+    if not (ROOT / "RESULTS.md").exists():
+        pytest.skip("there is no RESULTS.md yet")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # the plots are left aside
+    monkeypatch.delitem(sys.modules, "plots", raising=False)
+    kept = re.sub(r"<picture>.*\n\n", "", (ROOT / "RESULTS.md").read_text(encoding="utf-8"))
+    assert kept == main(monkeypatch, ROOT / "results", tmp_path / "out"), "run tools/report.py"
+
+
+# ---- README ---------------------------------------------------------------------------------------------------------
 
 def test_readme_gets_a_column_for_each_seed_and_their_mean(tmp_path):
-    quick_results(tmp_path, [(1, 60), (0, 50)])
-    table = readme_tables.quick_table(tmp_path)
-    assert table.splitlines()[0].startswith("| dev accuracy, 200 people | seed 0 | seed 1 | mean |")
-    assert "| vanilla, pretrained | 25.0% | 30.0% | 27.5% | 23.0% |" in table
-    assert "a machine" in table and "1.0 to 2.0 minutes" in table
+    assert readme_tables.quick_table(tmp_path) == "(not measured yet)"
+    written = {seed: write_record(tmp_path / "quick" / f"seed{seed}", seed=seed) for seed in (1, 0)}
+    text = readme_tables.quick_table(tmp_path)
+    lines = parsed(text + "\n")["dev accuracy, 40 people"]
+    assert list(lines[0])[1:] == ["seed 0", "seed 1", "mean", "reported for the full experiment"]
+    for row in ROWS:
+        right = [sum(one["correct"] for one in written[seed][row]["dev"]) for seed in (0, 1)]
+        (line,) = of_row(lines, row)
+        assert list(line.values())[1:] == [share(right[0], 40), share(right[1], 40), share(sum(right), 80), report.REPORTED[row][0]]
+    best = 100 * statistics.fmean(question["best_guess_probability"] for question in make_questions(40, True))
+    assert list(of_row(lines, "name_only")[0].values())[1:] == [f"{best:.1f}%"] * 3 + ["–"]
+    assert text.endswith("Measured on: a machine (training in bfloat16; torch 2.13); 7.0 to 7.0 minutes a seed.")  # see write_record()
+
+
+def test_readmes_table_of_the_courses_recipe_is_the_reports(tmp_path):
+    write_record(tmp_path / "quick")
+    assert readme_tables.results_table(tmp_path) == "(not measured yet)"
+    write_record(tmp_path / "course", data="course", invented=False, recipe="course")
+    text = readme_tables.results_table(tmp_path)
+    assert text.startswith(report.results_table(analysis.load_runs(tmp_path)["course"]) + "\n\nMeasured on: a machine")
+    assert "14.6–28.0" in text
 
 
 def test_readme_says_what_was_survived(tmp_path):
@@ -114,11 +613,26 @@ def test_readme_says_what_was_survived(tmp_path):
     assert lines[-3:] == ["| vanilla, course recipe | 39.9 | 6 | 300 | 0.12% |", "", "Measured on: a machine; torch 2."]
 
 
+def test_between_its_marks_readme_is_made_anew_and_elsewhere_left_alone(monkeypatch, tmp_path):
+    names = ("results", "quick", "speed", "safety", "corpus")
+    for name in names:
+        monkeypatch.setattr(readme_tables, f"{name}_table", lambda results, name=name: f"{name} of {results.name}")
+
+    def text(inner):
+        parts = [f"{readme_tables.START.format(name)}\n{inner(name)}{readme_tables.END}\nafter {name}" for name in reversed(names)]
+        return "\n".join(["# A", *parts])
+
+    filled = readme_tables.fill(text(lambda name: "old\n| table |\n"), tmp_path)
+    assert filled == text(lambda name: f"{name} of {tmp_path.name}\n")
+    assert readme_tables.fill(filled, tmp_path) == filled
+
+
 def test_readme_tables_are_up_to_date():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert readme_tables.fill(text, ROOT / "results") == text, "run tools/readme_tables.py"
 
 
-def test_a_readme_without_marks_is_refused():
-    with pytest.raises(ValueError, match="quick"):
-        readme_tables.fill("# no marks", ROOT / "results")
+@pytest.mark.parametrize("text", ["# no marks", readme_tables.START.format("results") + "\nnever closed"])
+def test_a_readme_without_marks_is_refused(text):
+    with pytest.raises(ValueError, match="results"):
+        readme_tables.fill(text, ROOT / "results")

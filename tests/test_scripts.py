@@ -114,10 +114,10 @@ if [ -n "$FAIL_AT" ]; then case "$*" in *"$FAIL_AT"*) echo half of it; echo "can
 echo "output of $1"
 while [ $# -gt 0 ]; do
     case $1 in
-        --writing_params_path | --outputs_path) echo written > "$2" ;;
-        tools/make_corpus.py)
-            mkdir -p "$5"
-            for name in wiki.txt birth_places_train.tsv birth_dev.tsv birth_test_inputs.tsv; do echo "$name" > "$5/$name"; done ;;
+        --writing_params_path | --outputs_path | --scores_path | --unseen) echo written > "$2" ;;
+        --size)
+            mkdir -p "$4"
+            for name in wiki.txt birth_places_train.tsv birth_dev.tsv birth_test_inputs.tsv; do echo "$name" > "$4/$name"; done ;;
     esac
     shift
 done
@@ -160,35 +160,40 @@ def project(tmp_path):
     return Project(tmp_path)
 
 
-def expected_calls(data, out, root, recipe="course", seed=0):
+def expected_calls(data, out, root, recipe="course", seed=0, rows=("nopretrain", "vanilla", "synthesizer")):
     """What the stages ask Python for, in the handout's order."""
     def run(function, variant, *flags):
         return " ".join(["src/run.py", function, variant, f"{data}/wiki.txt", "--recipe", recipe, "--seed", str(seed), *flags])
 
     def ask(label, variant, params):
-        return [run("evaluate", variant, "--reading_params_path", f"{out}/{params}", "--eval_corpus_path", f"{data}/{questions}",
-                    "--outputs_path", f"{out}/{label}.{split}.predictions")
-                for split, questions in (("dev", "birth_dev.tsv"), ("test", "birth_test_inputs.tsv"))]
+        return [run("evaluate", variant, "--reading_params_path", f"{out}/{params}", "--eval_corpus_path", questions,
+                    "--outputs_path", f"{out}/{label}.{kind}.predictions", "--scores_path", f"{out}/{label}.{kind}.scores.tsv", *flags)
+                for kind, questions, *flags in (("dev", f"{data}/birth_dev.tsv"), ("test", f"{data}/birth_test_inputs.tsv"),
+                                                ("beam", f"{data}/birth_dev.tsv", "--beam", "8"), ("invented", f"{out}/invented.tsv"))]
 
     calls = [f"{root}/src/dataset.py namedata", f"{root}/src/dataset.py charcorruption",
-             run("finetune", "vanilla", "--writing_params_path", f"{out}/vanilla.model.params", "--finetune_corpus_path",
-                 f"{data}/birth_places_train.tsv"),
-             *ask("vanilla.nopretrain", "vanilla", "vanilla.model.params")]
-    for variant in ("vanilla", "synthesizer"):
+             f"tools/make_corpus.py --unseen {out}/invented.tsv --wiki {data}/wiki.txt"]
+    if "nopretrain" in rows:
+        calls += [run("finetune", "vanilla", "--writing_params_path", f"{out}/vanilla.model.params", "--finetune_corpus_path",
+                      f"{data}/birth_places_train.tsv"),
+                  *ask("vanilla.nopretrain", "vanilla", "vanilla.model.params")]
+    for variant in rows[rows[0] == "nopretrain":]:
         calls += [run("pretrain", variant, "--writing_params_path", f"{out}/{variant}.pretrain.params"),
                   run("finetune", variant, "--writing_params_path", f"{out}/{variant}.finetune.params", "--finetune_corpus_path",
                       f"{data}/birth_places_train.tsv", "--reading_params_path", f"{out}/{variant}.pretrain.params"),
                   *ask(f"{variant}.pretrain", variant, f"{variant}.finetune.params")]
     return calls + [f"london_baseline.py --eval_corpus_path {data}/birth_dev.tsv",
-                    f"tools/report.py --data {data} --out {out} --recipe {recipe} --seed {seed}"]
+                    f"tools/record.py --data {data} --run {out} --recipe {recipe} --seed {seed} --to {out}/record",
+                    f"tools/report.py --records {out}/record --to {out}"]
 
 
-STAGES = ["namedata", "charcorruption", "vanilla.nopretrain.finetune", "vanilla.nopretrain.dev", "vanilla.nopretrain.test",
-          "vanilla.pretrain", "vanilla.pretrain.finetune", "vanilla.pretrain.dev", "vanilla.pretrain.test",
-          "synthesizer.pretrain", "synthesizer.pretrain.finetune", "synthesizer.pretrain.dev", "synthesizer.pretrain.test",
+KINDS = ("dev", "test", "beam", "invented")
+ROWS = ("vanilla.nopretrain", "vanilla.pretrain", "synthesizer.pretrain")
+STAGES = ["namedata", "charcorruption", "invented",
+          *(stage for row in ROWS for stage in [*[row] * row.endswith(".pretrain"), f"{row}.finetune", *(f"{row}.{kind}" for kind in KINDS)]),
           "london"]
-PREDICTIONS = [f"{row}.{split}.predictions" for row in ("vanilla.nopretrain", "vanilla.pretrain", "synthesizer.pretrain")
-               for split in ("dev", "test")]
+AFTER = 2  # calls after the stages: the record and the report
+PREDICTIONS = [f"{row}.{kind}.predictions" for row in ROWS for kind in KINDS]
 
 
 def test_the_stages_follow_the_handout(project):
@@ -200,9 +205,38 @@ def test_the_stages_follow_the_handout(project):
     assert [line[3:] for line in done.stdout.splitlines() if line.startswith("== ") and ":" not in line] == STAGES
     assert sorted(path.name for path in out.glob("*.predictions")) == sorted(PREDICTIONS)
     assert sorted(path.name for path in (out / "logs").iterdir()) == sorted(f"{stage}.log" for stage in STAGES)
-    assert sorted(path.name for path in (out / "stages").iterdir()) == sorted(f"{stage}.seconds" for stage in STAGES)
+    assert sorted(path.name for path in (out / "stages").iterdir()) == sorted(f"{stage}.{kind}" for stage in STAGES for kind in ("command", "seconds"))
     assert (out / "logs" / "london.log").read_text(encoding="utf-8") == "output of london_baseline.py\n"
-    assert all(path.read_text(encoding="utf-8").strip().isdigit() for path in (out / "stages").iterdir())
+    assert all(path.read_text(encoding="utf-8").strip().isdigit() for path in (out / "stages").glob("*.seconds"))
+
+
+def test_each_stage_keeps_its_command_and_the_codes_commit(project):
+    out = project.folder / "out"
+    project.run("--out", out)
+    commit, *words = (out / "stages" / "vanilla.pretrain.command").read_text(encoding="utf-8").splitlines()
+    assert (commit, words) == ("unknown", [str(project.python), "src/run.py", "pretrain", "vanilla", f"{project.root}/wiki.txt", "--recipe", "course",
+                                           "--seed", "0", "--writing_params_path", f"{out}/vanilla.pretrain.params"])
+    git = ["git", "-C", str(project.root), "-c", "user.name=A", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *words], check=True)
+    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    project.run("--out", project.folder / "two")
+    assert (project.folder / "two" / "stages" / "london.command").read_text(encoding="utf-8").splitlines()[0] == head
+    with open(project.root / "wiki.txt", "a") as file:
+        file.write("changed")
+    project.run("--out", project.folder / "three")
+    assert (project.folder / "three" / "stages" / "london.command").read_text(encoding="utf-8").splitlines()[0] == head + "+"
+
+
+def test_one_variant_alone_and_the_other_after_it(project):
+    out = project.folder / "out"
+    done = project.run("--out", out, "--variant", "synthesizer")
+    assert done.returncode == 0 and done.calls == expected_calls(project.root, out, project.root, rows=("synthesizer",))
+    done = project.run("--out", out, "--variant", "vanilla")
+    assert done.returncode == 0
+    assert done.calls == [call for call in expected_calls(project.root, out, project.root, rows=("nopretrain", "vanilla"))
+                          if not any(word in call for word in ("dataset.py", "make_corpus", "london"))]
+    assert len(project.run("--out", out).calls) == AFTER
 
 
 def test_the_quick_run_makes_its_corpus(project):
@@ -234,13 +268,13 @@ def test_a_relative_python_works(project):
     """As in PYTHON=../venv/bin/python ./run_all.sh; the examples are printed from the data's folder."""
     done = project.run("--data", project.data(project.folder / "some" / "data"), PYTHON="../fake python/python")
     assert done.returncode == 0, done.stderr
-    assert len(done.calls) == len(STAGES) + 1
+    assert len(done.calls) == len(STAGES) + AFTER
 
 
 def test_a_python_on_the_path_works(project):
     done = project.run("--out", project.folder / "out", PYTHON="python",
                        PATH=f"{project.python.parent}{os.pathsep}{os.environ['PATH']}")
-    assert done.returncode == 0 and len(done.calls) == len(STAGES) + 1
+    assert done.returncode == 0 and len(done.calls) == len(STAGES) + AFTER
 
 
 def test_the_examples_are_of_the_data_given(project):
@@ -257,7 +291,7 @@ def test_complete_stages_are_not_run_again(project):
     first = project.run("--out", out)
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*.p*")}
     again = project.run("--out", out)
-    assert again.returncode == 0 and again.calls == first.calls[-1:]  # the table alone
+    assert again.returncode == 0 and again.calls == first.calls[-AFTER:]  # the record and the report alone
     assert again.stdout.count("complete (") == len(STAGES)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.p*")} == times
 
@@ -325,7 +359,7 @@ def test_a_stage_whose_output_is_gone_is_run_again(project):
     project.run("--out", out)
     (out / "vanilla.pretrain.dev.predictions").unlink()
     done = project.run("--out", out)
-    assert len(done.calls) == 2 and "--outputs_path" in done.calls[0] and "vanilla.pretrain.dev" in done.calls[0]
+    assert len(done.calls) == 1 + AFTER and "--outputs_path" in done.calls[0] and "vanilla.pretrain.dev" in done.calls[0]
 
 
 @pytest.mark.parametrize("stage, fail_at", [
@@ -356,9 +390,10 @@ def test_a_failed_corpus_stops(project):
     assert done.returncode == 1 and len(done.calls) == 1 and "stage corpus failed" in done.stderr
 
 
-def test_a_failed_report_is_no_success(project):
-    done = project.run(fail_at="report.py")
-    assert done.returncode != 0 and len(done.calls) == len(STAGES) + 1
+@pytest.mark.parametrize("tool, calls", [("record.py", 1), ("report.py", 2)])
+def test_a_failed_record_or_report_is_no_success(project, tool, calls):
+    done = project.run(fail_at=tool)
+    assert done.returncode != 0 and len(done.calls) == len(STAGES) + calls
 
 
 def usage_error(done, *parts):
@@ -389,7 +424,7 @@ def test_help_comes_from_the_script(project):
         before = project.files()
         done = project.run(flag)
         assert (done.returncode, done.stderr, done.calls) == (0, "", [])
-        assert all(f"./run_all.sh {option}" in done.stdout for option in ("--quick", "--data DIR", "--out DIR", "--seed N"))
+        assert all(f"./run_all.sh {option}" in done.stdout for option in ("--quick", "--data DIR", "--out DIR", "--seed N", "--variant NAME"))
         assert "#" not in done.stdout and "set -" not in done.stdout
         assert project.files() - before == {"calls"} - before
 
@@ -399,7 +434,7 @@ def test_help_comes_from_the_script(project):
     ([""], "unknown argument ''"),
     (["--data"], "--data needs a value"), (["--out"], "--out needs a value"), (["--quick", "--seed"], "--seed needs a value"),
     (["--seed", ""], "--seed needs a value"), (["--seed", "-1"], "--seed is '-1'"), (["--seed", "1.5"], "--seed is '1.5'"),
-    (["--seed", "one"], "--seed is 'one'"), (["--quick", "--data", "x"], "--quick makes its own small corpus"),
+    (["--seed", "one"], "--seed is 'one'"), (["--variant"], "--variant needs a value"), (["--variant", "both"], "--variant is 'both'"), (["--quick", "--data", "x"], "--quick makes its own small corpus"),
 ])
 def test_a_wrong_call_of_run_all(project, arguments, part):
     before = project.files()

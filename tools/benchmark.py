@@ -209,11 +209,10 @@ def ways(task):
 
 def run_all(data, variants, tasks, rounds):
     """The record of all measurements, rounds after each other, and within a round each way in turn."""
-    import numpy
     import torch
-    from report import commit, hardware
+    from machine import commit, hardware, versions
     record = {"hardware": hardware(), "commit": commit(), "date": time.strftime("%Y-%m-%d"), "threads": torch.get_num_threads(),
-              "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__},
+              "versions": versions(),
               "data": data.name if data != ROOT else "bundled", "matrix_peak": [], "rows": []}
     for variant in variants:
         made, weights = sizes(data, variant)

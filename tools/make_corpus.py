@@ -3,6 +3,7 @@
     python tools/make_corpus.py                            the four bundled files and results/corpus.json, byte for byte
     python tools/make_corpus.py --size quick --out quick   a small corpus of short sentences, for a laptop
     python tools/make_corpus.py --answers birth_test.tsv   the test questions with their answers, and nothing else
+    python tools/make_corpus.py --unseen FILE              questions about people who are in no document of wiki.txt
 
 A document of wiki.txt and the question about it:
 
@@ -13,6 +14,7 @@ The people, and how much a name alone tells of a place, are in corpus_world.py; 
 people get documents, and a corpus its splits. It takes the standard library and a second or two.
 """
 import argparse
+import itertools
 import json
 import math
 import os
@@ -27,6 +29,7 @@ from corpus_world import CITIES, LONDON_SHARE, PLACES, WITHIN, Dice, Distributio
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_SEED = 224
+N_UNSEEN = 500
 READ = 112              # a document is read up to int(128 * 7/8) characters in pretraining: what comes later is never seen
 
 # A quick document is headed "Entry for NAME": its ten letters put the name where "Where was NAME born?" has it. A GPT learns each
@@ -220,17 +223,21 @@ def make_corpus(size="full", seed=DEFAULT_SEED):
     return Corpus(size, seed, tuple(people), tuple(documents))
 
 
-def unseen_people(n, corpus=None, seed=DEFAULT_SEED):
-    """n people by the same process whose names are in no document, spelled with the corpus's characters only."""
-    corpus = corpus or make_corpus()
-    dice, people = Dice(seed + 1), []
-    seen, characters = {person.name for person in corpus.people}, set(corpus.wiki())
-    while len(people) < n:
+def unseen_people(n, wiki, seed=DEFAULT_SEED):
+    """
+    n people by the same process whose names are in no document of the text `wiki`, spelled with its characters only. ValueError for a
+    text with which that is hardly ever possible.
+    """
+    dice, people, seen, characters = Dice(seed + 1), [], set(), set(wiki)
+    for draws in itertools.count():
+        if len(people) == n:
+            return people
+        if draws == 100 * n:
+            raise ValueError(f"of {draws} names that were made up, only {len(people)} can be written with the characters of the text")
         person = draw_person(dice)
-        if person.name not in seen and characters.issuperset(person.name + person.place):
+        if person.name not in seen and person.name not in wiki and characters.issuperset(person.name):
             seen.add(person.name)
             people.append(replace(person, split="unseen"))
-    return people
 
 
 def n_patterns(*tables):
@@ -290,14 +297,24 @@ def main(argv=None):
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="another number, another world (default: %(default)s)")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--out", type=Path, metavar="DIR", help="write the files and corpus.json there, not into the project")
+    where.add_argument("--unseen", type=Path, metavar="PATH",
+                       help=f"write {N_UNSEEN} questions about people who are in no document, nothing else")
     where.add_argument("--answers", type=Path, metavar="PATH", help="write the test questions with answers, nothing else")
+    parser.add_argument("--wiki", type=Path, default=ROOT / "wiki.txt", help="the text that --unseen goes by; default the bundled one")
     args = parser.parse_args(argv)
-    if not args.out and not args.answers and (args.size, args.seed) != ("full", DEFAULT_SEED):
+    if not args.out and not args.answers and not args.unseen and (args.size, args.seed) != ("full", DEFAULT_SEED):
         parser.error("another size or seed would replace the bundled corpus: say where with --out DIR")
-    corpus = make_corpus(args.size, args.seed)
-    if args.answers:
-        files = {args.answers: corpus.pairs("test")}
+    if args.unseen:
+        try:
+            wiki = args.wiki.read_text(encoding="utf-8")
+            people = unseen_people(N_UNSEEN, wiki, args.seed)
+        except (OSError, ValueError) as error:
+            parser.exit(2, f"{parser.prog}: {args.wiki}: {getattr(error, 'strerror', None) or error}\n")
+        files = {args.unseen: "".join(f"Where was {person.name} born?\n" for person in people)}
+    elif args.answers:
+        files = {args.answers: make_corpus(args.size, args.seed).pairs("test")}
     else:
+        corpus = make_corpus(args.size, args.seed)
         folder, results = (args.out, args.out) if args.out else (ROOT, ROOT / "results")
         files = {folder / name: text for name, text in corpus.files().items()}
         files[results / "corpus.json"] = summary = json.dumps(statistics(corpus), indent=2) + "\n"
@@ -306,7 +323,7 @@ def main(argv=None):
             write_file(path, text)
     except OSError as error:
         parser.exit(2, f"{parser.prog}: cannot write {path}: {error.strerror}\n")
-    if not args.answers:
+    if not args.answers and not args.unseen:
         print(summary, end="")
 
 

@@ -1,28 +1,22 @@
 """
-The table at the end of run_all.sh: accuracies measured in a run's folder beside the reported ones, and how long it took.
+The report of what was measured: RESULTS.md and plots, from kept records (tools/record.py) and from nothing else.
 
-    python tools/report.py --data DIR --out RUN_DIR --recipe NAME --seed N
+    python tools/report.py                                of all runs in results/, into RESULTS.md and results/plots/
+    python tools/report.py --records DIR --to RUN_DIR     of one run, as run_all.sh does at its end: RUN_DIR/RESULTS.md and RUN_DIR/plots/
 
-Scores RUN_DIR's dev predictions anew against DIR/birth_dev.tsv, prints the table and writes it to RUN_DIR/results.md, and with
-everything that a comparison needs (versions, hardware, commit, seed, seconds of each stage) to RUN_DIR/results.json.
+The plots need matplotlib (requirements-dev.txt); without it the page is made without them.
 """
 import argparse
-import json
-import os
-import platform
-import subprocess
+import math
+import statistics
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "src"))
-import numpy  # noqa: E402
-import torch  # noqa: E402
-from dataset import InputError, read_text  # noqa: E402
-from utils import evaluate_places  # noqa: E402
+import analysis
+from analysis import Share
 
-# Dev accuracy in percent as reported by a public write-up of all four, for the course's recipe on the course's files.
-REPORTED = {"vanilla.nopretrain": 1.4, "vanilla.pretrain": 23.0, "synthesizer.pretrain": 14.4, "london": 5.0}
+ROOT = Path(__file__).resolve().parent.parent
+
 LABELS = {
     "vanilla.nopretrain": "vanilla, without pretraining",
     "vanilla.pretrain": "vanilla, pretrained",
@@ -30,89 +24,433 @@ LABELS = {
     "london": "answering London",
     "name_only": "the best guess from the name alone",
 }
+# Dev accuracy as reported for the course's recipe on the course's files: by a public write-up of all four, by another one, and over public
+# copies of the assignment, median and range.
+REPORTED = {
+    "vanilla.nopretrain": ("1.4%", "2%", "1.6% (0.2–2.8)"),
+    "vanilla.pretrain": ("23.0%", "22%", "22% (14.6–28.0)"),
+    "synthesizer.pretrain": ("14.4%", "–", "9.6% (3.8–14.4)"),
+    "london": ("5.0%", "–", "5.0%"),
+}
+DATA = {"course": "the course’s files", "bundled": "the bundled corpus", "quick": "the quick corpus"}
+ORDER = list(DATA)  # in which data sets are shown; others follow
 
 
-def measure(data, run):
-    """{row: (correct, total)} of the run's dev predictions, and of London on as many questions."""
-    gold = str(data / "birth_dev.tsv")
-    rows = {}
+def percent(share, digits=1):
+    return "–" if share is None or math.isnan(share) else f"{100 * share:.{digits}f}%"
+
+
+def between(interval):
+    return "–".join(f"{100 * bound:.1f}" for bound in interval) + "%"
+
+
+def number(count, noun):
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def table(head, *rows):
+    """A Markdown table; rows are lists of cells."""
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def name_of(data):
+    return DATA.get(data, data)
+
+
+def rows_in(runs):
+    """The rows that any of the runs has, in the table's order."""
+    return [row for row in LABELS if any(row in run.rows for run in runs)]
+
+
+def having(runs, row):
+    return [run for run in runs if row in run.rows]
+
+
+# ---- the table ------------------------------------------------------------------------------------------------------
+
+def results_table(runs, reported=True):
+    """Each row's dev accuracy over the seeds, beside what was reported for the course's files."""
+    rows = []
     for row in REPORTED:
+        said = REPORTED[row] if reported else ()
         if row == "london":
-            places = ["London"] * len(read_text(run / "vanilla.nopretrain.dev.predictions").removesuffix("\n").split("\n"))
+            london = Share(runs[0].facts["london"]["correct"], runs[0].facts["london"]["total"])
+            rows.append([LABELS[row], percent(london.value), "–", "–", between(london.interval()), *said])
+        elif not having(runs, row):
+            rows.append([LABELS[row], "not run yet", "0", "–", "–", *said])
         else:
-            places = read_text(run / f"{row}.dev.predictions").removesuffix("\n").split("\n")
-        total, correct = evaluate_places(gold, places)
-        if not total:
-            raise InputError(f"{gold}: no places in it to score against")
-        rows[row] = (int(correct), int(total))
-    return rows
+            correct = [run.rows[row].correct() for run in having(runs, row)]
+            mean, interval = analysis.accuracy_interval(correct)
+            shares = [statistics.fmean(one) for one in correct]
+            spread = f"{100 * min(shares):.1f}–{percent(max(shares))}" if len(shares) > 1 else "–"
+            rows.append([LABELS[row], percent(mean), len(correct), spread, between(interval), *said])
+    if runs[0].invented_world:
+        best = statistics.fmean(question["best_guess_probability"] for question in runs[0].questions)
+        rows.append([LABELS["name_only"], f"{percent(best)}, expected", "–", "–", "–", *["–"] * (len(said))])
+    head = ["dev accuracy", "measured, mean", "seeds", "lowest–highest", "95% interval"]
+    if reported:
+        head += ["reported: a write-up of all four", "another", "public copies, median (range)"]
+    return table(head, *rows)
 
 
-def name_only_ceiling(data):
-    """What guessing from the name alone can reach on dev in percent, where the corpus is an invented one; else None."""
-    for path in (data / "corpus.json", ROOT / "results" / "corpus.json"):
-        if path.exists() and (path.parent == data or data == ROOT):
-            return 100 * json.loads(path.read_text(encoding="utf-8"))["dev"]["best_guess_expected"]
-    return None
+def machines(runs):
+    """`AMD EPYC, 2 cores (bfloat16; torch 2.13.0)`, and others if there were."""
+    found = dict.fromkeys(f"{row['hardware']} (training in {row['precision']}; torch {row['versions']['torch']})"
+                          for run in runs for row in run.facts["rows"].values())
+    return "; ".join(found)
 
 
-def hardware():
-    """The machine in words: the GPU where torch has one, and the processor with the number of its cores."""
-    name = platform.processor() or platform.machine()
+def results_section(by_data):
+    parts = ["## The numbers", ""]
+    for data, runs in by_data.items():
+        recipe = runs[0].facts["recipe"]
+        parts += [f"**{name_of(data)[0].upper()}{name_of(data)[1:]}**, recipe `{recipe}`, {len(runs[0].questions)} questions. "
+                  f"Machine: {machines(runs)}.", "", results_table(runs, data == "course"), ""]
+    return parts + [
+        "An interval says where the accuracy would lie with other questions of the same kind and, where there are several seeds, other seeds. "
+        "It is Wilson's for a share, of as many independent questions as have the variance of the mean over questions and seeds "
+        "(`tools/analysis.py`, `accuracy_interval`). With one seed it knows nothing of how seeds differ: public copies of the assignment "
+        "differ by 4 to 5 points (standard deviation) with the same recipe. With two or three it knows little of it.", ""]
+
+
+# ---- training -------------------------------------------------------------------------------------------------------
+
+def training_section(by_data, plots):
+    parts = ["## The training", ""]
+    for data, runs in by_data.items():
+        rows = [row for row in rows_in(runs) if any("pretrain" in run.rows[row].logs for run in having(runs, row))]
+        if not rows:
+            continue
+        parts += [f"### {name_of(data)[0].upper()}{name_of(data)[1:]}", "", *plots(data, "training",
+                  "Two panels over the steps of pretraining: above the training loss in nats a character, below the learning rate.")]
+        lines = []
+        for row in rows:
+            for run in having(runs, row):
+                log, tuned = run.rows[row].logs["pretrain"], run.rows[row].logs["finetune"]
+                losses = list(analysis.epoch_losses(log).values())  # of the epochs that a record ends in; all, if they have ten steps
+                quarter = [losses[max(1, round(len(losses) * share)) - 1] for share in (0.25, 0.5, 0.75, 1)]
+                lines.append([LABELS[row], run.facts["seed"], log[-1]["epoch"], f"{log[-1]['step']:,}", f"{log[0]['loss']:.2f}",
+                              *(f"{loss:.3f}" for loss in quarter), f"{list(analysis.epoch_losses(tuned).values())[-1]:.3f}",
+                              f"{log[-1]['seconds'] / 60:.1f}"])
+        parts += [table(["pretraining loss, nats a character", "seed", "epochs", "steps", "first ten steps", "epoch at a quarter", "half", "three quarters",
+                         "last epoch", "last epoch of finetuning", "minutes of pretraining"], *lines), ""]
+        parts += [rate_in_words(runs[0].rows[next(row for row in rows if row in runs[0].rows)].logs["pretrain"]), ""]
+    return parts
+
+
+def rate_in_words(log):
+    """What the learning rate does, by a log."""
+    phases = analysis.phases(log)
+    if all(what != "rises" for what, *_ in phases):
+        return "The learning rate goes down half a cosine once, to a tenth of its peak."
+    told = "; ".join(f"{what} to step {last:,}" for what, _, last in phases)
+    return (f"The learning rate {told}. It is half a cosine from the peak to a tenth of it, counted by target positions, and the course's "
+            "code does not stop the clock at the bottom: what would be the end of the schedule is passed after 200 of 650 epochs, and the "
+            "cosine comes up again. While the rate is high the loss stands still or rises; most of what is learned by heart is learned "
+            "on the way down, and the second way down ends lower than the first.")
+
+
+# ---- recall or guess ------------------------------------------------------------------------------------------------
+
+def offered(question, _):
+    return {"early": "place within the first 112 characters of the document", "late": "place only after them",
+            "absent": "place not in the document", "none": "no document"}[question["document"]]
+
+
+def tuned(question, _):
+    return "place is the answer of a finetuning example" if question["finetuning"] else "place is in no finetuning example"
+
+
+def guessed(question, _):
+    return "the best guess from the name is right" if question["best_guess"] == question["place"] else "the best guess from the name is wrong"
+
+
+def how_early(question, _):
+    end = question["place_end"]
+    if question["document"] != "early":
+        return None
+    return f"… its last letter among characters {'1–56' if end <= 56 else '57–84' if end <= 84 else '85–112'}"
+
+
+def splits(runs):
+    """[(what the data offered, {row: Share right})], from what tells most to what tells least."""
+    found = []
+    for group in [offered, how_early, tuned] + ([guessed] if runs[0].invented_world else []):
+        shares = {row: analysis.split(runs, row, group) for row in rows_in(runs)}
+        questions = sorted(runs[0].questions, key=lambda question: (
+            ("early", "late", "absent", "none").index(question["document"]), question["place_end"] or 0))
+        names = dict.fromkeys(group(question, None) for question in questions)
+        found += [(name, {row: shares[row][name] for row in shares}) for name in names if name is not None]
+    return found
+
+
+def recall_section(by_data, plots):
+    parts = ["## Recall or guess?", "",
+             "When a model answers, did it read the place in pretraining, or does it make up what would suit such a name? A single answer does "
+             "not tell. These comparisons do.", ""]
+    for data, runs in by_data.items():
+        rows = rows_in(runs)
+        seeds = {row: len(having(runs, row)) for row in rows}
+        parts += [f"### {name_of(data)[0].upper()}{name_of(data)[1:]}", "",
+                  *plots(data, "recall", "Bars of dev accuracy in percent for each row of the table, by what the corpus offered.")]
+        lines = [[name, *(f"{share.count} of {share.total}: {percent(share.value)}" for share in (shares[row] for row in rows))]
+                 for name, shares in splits(runs)]
+        parts += [table(["right answers, by what the data offered", *(f"{LABELS[row]} ({number(seeds[row], 'seed')})" for row in rows)],
+                        *lines), ""]
+        parts += [*invented_table(runs, rows), *kinds_table(runs, rows)]
+    return parts + [
+        "A place is *in the document* if its words stand there, as the birth place or otherwise. Pretraining cuts every document off after 4 to 112 "
+        "characters, at random each time, so that what stands early is read oftener than what stands late, and what begins after 112 never.", ""]
+
+
+def invented_table(runs, rows):
+    lines = []
+    for row in rows:
+        found = analysis.guessing(runs, row)
+        names = dict(found.top)
+        apart = analysis.told_apart(runs, row)
+        everywhere = {}
+        for run in having(runs, row):
+            for answer in run.rows[row].invented:
+                everywhere[answer["prediction"]] = everywhere.get(answer["prediction"], 0) + 1
+        cells = [LABELS[row], f"{found.asked:,}", *(percent(everywhere.get(city, 0) / found.asked) for city in ("London", "Paris")),
+                 ", ".join(f"{shown(place)} {percent(share, 0)}" for place, share in list(names.items())[:5]), found.different,
+                 f"{found.median_probability:.3f}", percent(found.above_half), "–" if apart is None else f"{apart:.2f}"]
+        if found.expected is not None:
+            cells += [percent(found.expected), percent(found.best)]
+        lines.append(cells)
+    head = ["asked about invented people", "questions", "London", "Paris", "most frequent answers", "different", "median probability", "above ½",
+            "read of or not: told apart"]
+    if runs[0].invented_world:
+        head += ["right, expected", "best guess, expected"]
+    note = ("Nobody of these names is in any document or example. *Told apart*: how often an answer about somebody whose place could be read early has "
+            "a higher probability than one about an invented person; ½ is no difference, 1 a perfect one.")
+    if runs[0].invented_world:
+        note += (" *Right, expected*: the probability, by the rules that the world was drawn from, that somebody of such a name was born in the place "
+                 "answered.")
+    return [table(head, *lines), "", note, ""]
+
+
+def kinds_table(runs, rows):
+    words = {"right": "right", "in the document": "wrong, but in the person's own document", "in finetuning": "wrong, and the answer of a finetuning example",
+             "in the corpus": "wrong, and somewhere else in the corpus", "nowhere": "wrong, and nowhere in the corpus", "empty": "nothing"}
+    shares = {row: analysis.kinds(runs, row) for row in rows}
+    lines = [[words[kind], *(percent(shares[row][kind].value) for row in rows)] for kind in analysis.KINDS]
+    if runs[0].invented_world:
+        lines.append(["right, expected if only names were known", *(percent(analysis.expected_of_guesses(runs, row)) for row in rows)])
+    return [table(["what the dev answers are", *(LABELS[row] for row in rows)], *lines), ""]
+
+
+def shown(place):
+    """A prediction in a table's cell."""
+    return place.replace("|", "\\|") if place.strip() else "(nothing)"
+
+
+# ---- how far an answer can be believed ------------------------------------------------------------------------------
+
+COVERAGES = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
+
+
+def belief_section(by_data, plots):
+    parts = ["## How far an answer can be believed", "",
+             "The probability of an answer is the product over its characters and the ⁇ that closes it, as `evaluate --scores_path FILE.tsv` writes it. A "
+             "model that may decline answers only where it is above a threshold.", ""]
+    for data, runs in by_data.items():
+        lines = []
+        for row in rows_in(runs):
+            pairs = analysis.pooled(runs, row)
+            points = [analysis.at_coverage(analysis.coverage_curve(pairs), coverage) for coverage in COVERAGES]
+            quality = analysis.ranking_quality(pairs)
+            lines.append([LABELS[row], *(f"{percent(point[1])} (≥ {point[2]:.2f})" if point else "–" for point in points),
+                          "–" if quality is None else f"{quality:.2f}", percent(analysis.calibration_error(pairs)),
+                          percent(statistics.fmean(p for p, _ in pairs))])
+        parts += [f"### {name_of(data)[0].upper()}{name_of(data)[1:]}", "",
+                  *plots(data, "belief", "Left: share of right answers over their mean probability, ten bins, with the diagonal of perfect "
+                                         "calibration. Right: accuracy over coverage."),
+                  table(["right, of the questions answered", *(f"answering {percent(c, 0)}" for c in COVERAGES), "right above wrong",
+                         "calibration error", "mean probability"], *lines), ""]
+    return parts + [
+        "In brackets the threshold. *Right above wrong*: how often a right answer has a higher probability than a wrong one (the area under the ROC curve; ½ "
+        "is chance). *Calibration error*: how far, on the mean over ten bins of as many answers, the share of right answers lies from the "
+        "probability claimed. Thresholds are read off the same dev questions that they are judged by, so that on others a little less is to "
+        "be expected.", ""]
+
+
+def beam_section(by_data):
+    lines = []
+    for data, runs in by_data.items():
+        for row in rows_in(runs):
+            change = analysis.beam_change(runs, row)
+            before = statistics.fmean(answer["correct"] for run in having(runs, row) for answer in run.rows[row].answers)
+            after = statistics.fmean(answer["correct"] for run in having(runs, row) for answer in run.rows[row].beam)
+            lines.append([name_of(data), LABELS[row], f"{change.asked:,}", change.different, change.more_probable, change.gained, change.lost,
+                          percent(before), percent(after)])
+    return ["## The most probable place instead of the most probable letters", "",
+            "`evaluate` takes the most probable character each time, as the course's code does. The best first letter need not begin the best place: "
+            "`evaluate --beam 8` follows eight beginnings at once and predicts the place that is most probable as a whole.", "",
+            table(["data", "", "questions", "other answer", "of these more probable", "now right", "now wrong", "greedy", "beam 8"], *lines), ""]
+
+
+# ---- part 3 ---------------------------------------------------------------------------------------------------------
+
+def essay_section(by_data):
+    """Part 3 of the handout, answered with the figures of the first data set that has the pretrained vanilla model."""
+    found = [(data, runs) for data, runs in by_data.items() if having(runs, "vanilla.pretrain") and having(runs, "vanilla.nopretrain")]
+    if not found:
+        return []
+    data, runs = found[0]
+    return ["## Part 3 of the assignment, answered with these figures", "",
+            f"Figures are those of {name_of(data)} where nothing else is said, of the pretrained vanilla model.", "",
+            *why_pretraining(runs), *why_concern(data, runs, by_data), *what_strategy(data, runs, by_data)]
+
+
+def accuracy(runs, row):
+    return statistics.fmean(c for run in having(runs, row) for c in run.rows[row].correct())
+
+
+def why_pretraining(runs):
+    shares = analysis.split(runs, "vanilla.pretrain", lambda question, _: question["document"])
+    early, others = shares.get("early", Share(0, 0)), Share(0, 0)
+    for where in ("late", "absent", "none"):
+        if where in shares:
+            others = Share(others.count + shares[where].count, others.total + shares[where].total)
+    text = (
+        "Because the answers are in the text that it was pretrained on, and in nothing else that it sees. Of the people of the dev questions "
+        f"{runs[0].facts['dev people in finetuning'] or 'none'} is among those of the finetuning examples, so a model that has only these can learn what an answer looks like and how places are spelled, and then has to "
+        f"guess: {percent(accuracy(runs, 'vanilla.nopretrain'))}. Span corruption asks for a place again and again, given the rest of its "
+        "document, the name first; what links the name to the place is what lowers the loss. Finetuning then need not teach places, only that the "
+        f"question asks for them: {percent(accuracy(runs, 'vanilla.pretrain'))}. The split says that this is recall: where the place stands "
+        f"within the first 112 characters of the person's document, {early.count} of {early.total} answers are right ({percent(early.value)}")
+    if others.total:
+        text += f"); where pretraining never reads it there, {others.count} of {others.total} ({percent(others.value)}"
+    return ["**(a) Why does pretraining lift the accuracy?** " + text + ").", ""]
+
+
+def why_concern(data, runs, by_data):
+    pairs = analysis.pooled(runs, "vanilla.pretrain")
+    wrong = sum(not correct for _, correct in pairs) / len(pairs)
+    sure = [correct for p, correct in pairs if p > 0.5]
+    kinds = analysis.kinds(runs, "vanilla.pretrain")
+    places = kinds["in finetuning"].count / (wrong * len(pairs)) if wrong else None
+    text = (f"Of all answers {percent(wrong)} are wrong, and of the wrong ones {percent(places)} are places that are the right answer for somebody "
+            "else in the finetuning examples: they read no worse than the right ones. Two reasons why that is a concern wherever people are shown "
+            "such answers:")
+    first = ("*Nobody can check by reading.* A wrong place looks like a right one, so an error is found only by whoever knows already. An assistant that "
+             "fills in a form, a biography or a search result passes it on, and the next text that is learned from may hold it.")
+    second = ("*What is sure of itself is believed.* ")
+    if sure:
+        second += (f"The model gives {len(sure)} of {len(pairs):,} answers a probability above ½, and {percent(1 - statistics.fmean(sure))} of these "
+                   "are wrong. ")
+    second += ("Whoever shows only the answer hides even what the model knows of its own doubt, and a person who is described wrongly has no way to see "
+               "why.")
+    return ["**(b) Two reasons why fluent made-up answers are a concern.** " + text, "", f"1. {first}", f"2. {second}", "",
+            "The wrong answers with the highest probability, first seed of each:", "", confident_errors(data, runs, by_data), ""]
+
+
+def confident_errors(data, runs, by_data, count=4):
+    lines = []
+    for one, group in by_data.items():
+        for row in ("vanilla.pretrain", "synthesizer.pretrain"):
+            if not having(group, row):
+                continue
+            run = having(group, row)[0]
+            order = sorted(range(len(run.questions)), key=lambda i: -run.rows[row].answers[i]["probability"])
+            for i in [i for i in order if not run.rows[row].answers[i]["correct"]][:count]:
+                answer, question = run.rows[row].answers[i], run.questions[i]
+                who = question.get("name", f"line {i + 1} of birth_dev.tsv")
+                lines.append([name_of(one), LABELS[row], who, shown(run.rows[row].predictions["dev"][i]), f"{answer['probability']:.3f}",
+                              question.get("place", "–"), answer["kind"]])
+    return table(["data", "", "asked about", "answer", "probability", "true place", "the answer is"], *lines)
+
+
+def what_strategy(data, runs, by_data):
+    found = analysis.guessing(runs, "vanilla.pretrain")
+    most = ", ".join(f"{shown(place)} ({percent(share, 0)})" for place, share in found.top[:3])
+    text = (f"Asked about {found.asked:,} invented people, it answers all the same: {found.different} different places, most often {most}, with a median "
+            f"probability of {found.median_probability:.3f}. What it can go by is the name alone: which places were frequent as answers, and which went "
+            "with names that are spelled alike, the same given name, the same kind of surname. ")
+    for one, group in by_data.items():
+        if group[0].invented_world and having(group, "vanilla.pretrain"):
+            guesses = analysis.guessing(group, "vanilla.pretrain")
+            text += (f"On {name_of(one)}, whose probabilities are known, such answers would be right for {percent(guesses.expected)} of the people who could "
+                     f"bear these names; the best guess that names allow reaches {percent(guesses.best)}. ")
+    apart = analysis.told_apart(runs, "vanilla.pretrain")
+    text += (f"It is a concern since nothing in the answer says that it is one of these: an answer about somebody whose place it could read has a higher "
+             f"probability than one about an invented person in {percent(apart, 0)} of all pairs (half would be no difference). And a guess from the "
+             "name is a guess from what a name says of origin: people are then described by the group that their name suggests, and the rarer "
+             "their case, the more surely wrongly.")
+    return ["**(c) What does it do with a name that it never read?** " + text, ""]
+
+
+# ---- the runs -------------------------------------------------------------------------------------------------------
+
+def runs_section(by_data):
+    parts = ["## The runs", "",
+             "Each has a folder below `results/` with its record: commands, commit, machine, predictions of dev and test, probabilities, loss and learning rate.",
+             "`utils.evaluate_places` gives the accuracies above for the predictions there.", ""]
+    for data, runs in by_data.items():
+        lines = []
+        for run in runs:
+            for name, row in run.facts["rows"].items():
+                stages = row["stages"].values()
+                lines.append([name_of(data), run.facts["seed"], LABELS[name], f"{row['dev']['correct']} of {row['dev']['total']}",
+                              f"{sum(stage['seconds'] for stage in stages) / 60:.1f}", row["hardware"], row["precision"],
+                              ", ".join(f"{library} {version}" for library, version in row["versions"].items()),
+                              ", ".join(dict.fromkeys(stage["commit"] for stage in stages))])
+        parts += [table(["data", "seed", "", "dev, right", "minutes", "hardware", "training in", "versions", "commit"], *lines), ""]
+    first = next(iter(by_data.values()))[0]
+    commands = [stage["command"] for row in first.facts["rows"].values() for stage in row["stages"].values()]
+    return parts + ["The commands of the first of these runs, as `run_all.sh` gives them (each record has its own):", "",
+                    *(f"    {command}" for command in commands), ""]
+
+
+# ---- the page -------------------------------------------------------------------------------------------------------
+
+def page(by_data, plots):
+    """RESULTS.md's text. plots(data, name, alt) → the lines that show a plot."""
+    return "\n".join([
+        "# Results", "", "<!-- generated by tools/report.py from the kept records; do not edit -->", "",
+        *results_section(by_data), *training_section(by_data, plots), *recall_section(by_data, plots), *belief_section(by_data, plots),
+        *beam_section(by_data), *essay_section(by_data), *runs_section(by_data)]).rstrip("\n") + "\n"
+
+
+def plot_writer(by_data, folder, shown_as):
+    """What shows a plot on the page, light or dark as the reader has it; the files are drawn where matplotlib is installed."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            name = next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    cpu = f"{name}, {os.cpu_count()} cores"
-    return f"{torch.cuda.get_device_name()}; {cpu}" if torch.cuda.is_available() else cpu
-
-
-def commit():
-    """The code's git commit, with + if files differ from it; None outside a checkout."""
-    def git(*arguments):
-        return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True).stdout.strip()
-    try:
-        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
+        import plots
+    except ImportError:
         return None
 
-
-def table(rows, ceiling, seconds, recipe, seed):
-    """The rows as a Markdown table."""
-    lines = [f"Recipe {recipe}, seed {seed}; {seconds / 60:.1f} minutes in all.", "",
-             "| dev accuracy | correct | measured | reported for the full experiment |", "|---|---|---|---|"]
-    for row, (correct, total) in rows.items():
-        lines.append(f"| {LABELS[row]} | {correct} of {total} | {100 * correct / total:.1f}% | {REPORTED[row]}% |")
-    if ceiling is not None:
-        lines.append(f"| {LABELS['name_only']} | expected | {ceiling:.1f}% | – |")
-    return "\n".join(lines) + "\n"
+    def show(data, name, alt):
+        for theme in plots.THEMES:
+            plots.draw(name, by_data[data], folder / f"{data}.{name}.{theme}.svg", theme)
+        path = f"{shown_as}/{data}.{name}"
+        return [f'<picture><source media="(prefers-color-scheme: dark)" srcset="{path}.dark.svg">'
+                f'<img src="{path}.light.svg" alt="{alt}"></picture>', ""]
+    return show
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Make the table of a run of run_all.sh.")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the four data files")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--recipe", required=True)
-    parser.add_argument("--seed", type=int, required=True)
+    parser = argparse.ArgumentParser(description="Make RESULTS.md and its plots from kept records.")
+    parser.add_argument("--records", type=Path, default=ROOT / "results", help="folder below which the records are; default results/")
+    parser.add_argument("--to", type=Path, help="folder for RESULTS.md and plots/; default the project's, with the plots in results/plots/")
     args = parser.parse_args()
     try:
-        rows = measure(args.data, args.out)
-    except InputError as error:
-        print(f"report.py: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    ceiling = name_only_ceiling(args.data.resolve())
-    seconds = {path.stem: int(path.read_text()) for path in sorted((args.out / "stages").glob("*.seconds"))}
-    text = table(rows, ceiling, sum(seconds.values()), args.recipe, args.seed)
-    record = {
-        "recipe": args.recipe, "seed": args.seed, "commit": commit(), "hardware": hardware(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__},
-        "dev": {row: {"correct": correct, "total": total} for row, (correct, total) in rows.items()},
-        "name_only_ceiling_percent": ceiling, "seconds": seconds,
-    }
-    (args.out / "results.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    (args.out / "results.md").write_text(text, encoding="utf-8")
-    print("\n" + text)
+        found = analysis.load_runs(args.records)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        sys.exit(f"report.py: error: {args.records}: {error}")
+    if not found:
+        sys.exit(f"report.py: error: {args.records}: no record.json in it")
+    by_data = {data: found[data] for data in sorted(found, key=lambda data: ORDER.index(data) if data in ORDER else len(ORDER))}
+    folder = args.to / "plots" if args.to else ROOT / "results" / "plots"
+    folder.mkdir(parents=True, exist_ok=True)
+    show = plot_writer(by_data, folder, "plots" if args.to else "results/plots")
+    path = (args.to or ROOT) / "RESULTS.md"
+    path.write_text(page(by_data, show or (lambda *_: [])), encoding="utf-8", newline="\n")
+    if args.to:
+        for data, runs in by_data.items():
+            print(f"\n{results_table(runs, reported=True)}\n")
+    print(f"Written: {path}" + ("" if show else ", without plots: they need matplotlib (pip install -r requirements-dev.txt)"))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,384 @@
+"""python -m pytest tests/test_analysis.py
+
+What records say, against published values, counting by plain loops, and simulated experiments whose truth is known.
+"""
+
+import itertools
+import math
+import random
+import re
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import analysis
+from analysis import Row, Run, Share, accuracy_interval, wilson
+from recipe import COURSE
+from test_report import ROWS, write_record
+from trainer import learning_rate_factor
+
+Z = statistics.NormalDist().inv_cdf(0.975)
+
+
+# ---- intervals ------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("right, n, low, high", [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611),
+                                                 (1, 29, 0.0061, 0.1718)])
+def test_wilson_is_the_published_interval(right, n, low, high):
+    """Newcombe 1998, Statistics in Medicine 17, 857-872, table I, method 3."""
+    assert wilson(right / n, n) == pytest.approx((low, high), abs=5.1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7.5, 40, 500])
+@pytest.mark.parametrize("share", [0, 0.05, 1 / 3, 0.5, 0.9, 1])
+def test_wilsons_bounds_solve_its_equation(share, n):
+    # (share - p)² = z² p (1 - p) / n
+    p = sorted(np.roots([1 + Z * Z / n, -2 * share - Z * Z / n, share * share]).real)
+    assert wilson(share, n) == pytest.approx(p, abs=1e-6)
+    low, high = wilson(share, n)
+    assert 0 <= low <= share + 1e-12 and share - 1e-12 <= high <= 1
+
+
+def test_of_no_trial_every_share_is_possible():
+    assert wilson(0.3, 0) == (0, 1)
+    assert math.isnan(Share(0, 0).value) and all(map(math.isnan, Share(0, 0).interval()))
+    assert Share(15, 148).interval() == wilson(15 / 148, 148)
+
+
+def test_one_seed_has_wilsons_interval():
+    correct = [1] * 81 + [0] * 182
+    assert accuracy_interval([correct]) == (81 / 263, wilson(81 / 263, 263))
+    assert accuracy_interval([[1]]) == (1, wilson(1, 1))
+
+
+@pytest.mark.parametrize("right", [0, 1, 30, 79, 80])
+def test_seeds_that_answer_alike_tell_no_more_than_one(right):
+    correct = [1] * right + [0] * (80 - right)
+    mean, (low, high) = accuracy_interval([correct] * 5)
+    one_low, one_high = wilson(right / 80, 80)
+    assert mean == pytest.approx(right / 80)
+    assert low <= one_low + 1e-12 and high >= one_high - 1e-12
+    assert high - low < 1.02 * (one_high - one_low)
+
+
+def test_seeds_that_err_independently_narrow_the_interval():
+    draw = random.Random(1)
+    correct = [[int(draw.random() < 0.3) for _ in range(200)] for _ in range(8)]
+    mean, (low, high) = accuracy_interval(correct)
+    one_low, one_high = wilson(mean, 200)
+    assert low < mean < high
+    assert (high - low) / (one_high - one_low) == pytest.approx(1 / math.sqrt(8), rel=0.35)
+
+
+def test_seeds_that_differ_as_a_whole_widen_the_interval():
+    correct = [[1] * 60 + [0] * 140, [1] * 20 + [0] * 180, [1] * 100 + [0] * 100]
+    mean, (low, high) = accuracy_interval(correct)
+    assert mean == pytest.approx(0.3)
+    assert high - low > 2 * (wilson(0.3, 200)[1] - wilson(0.3, 200)[0])
+
+
+def test_the_interval_is_wilsons_for_the_variance_by_mean_squares():
+    """By the mean squares of an analysis of variance the variance of the mean is (questions + seeds - rest) / (S·Q)."""
+    draw = np.random.default_rng(3)
+    compared = 0
+    for _ in range(40):
+        S, Q = draw.integers(2, 6), draw.integers(3, 30)
+        y = (draw.random((S, Q)) < np.clip(0.4 + 0.2 * draw.standard_normal((S, 1)) + 0.3 * draw.standard_normal(Q), 0, 1)).astype(float)
+        mean, by_seed, by_question = y.mean(), y.mean(axis=1, keepdims=True), y.mean(axis=0)
+        squares = [S * ((by_question - mean) ** 2).sum() / (Q - 1), Q * ((by_seed - mean) ** 2).sum() / (S - 1),
+                   ((y - by_seed - by_question + mean) ** 2).sum() / ((S - 1) * (Q - 1))]
+        variance = (squares[0] + squares[1] - squares[2]) / (S * Q)
+        if variance > 1e-9 and 0 < mean < 1:
+            found, interval = accuracy_interval(y.astype(int).tolist())
+            assert found == pytest.approx(mean)
+            assert interval == pytest.approx(wilson(mean, min(S * Q, mean * (1 - mean) / variance)))
+            compared += 1
+    assert compared > 30
+
+
+def test_the_interval_holds_the_truth_in_95_of_100_experiments():
+    """Of 12 seeds and 60 questions, both drawn anew each time, each seed and each question better or worse than others."""
+    draw, truth, experiments, held = np.random.default_rng(0), 0.4, 3000, 0
+    for _ in range(experiments):
+        chance = truth + draw.choice([-0.06, 0.06], (12, 1)) + draw.choice([-0.2, 0.2], 60)
+        _, (low, high) = accuracy_interval((draw.random((12, 60)) < chance).astype(int).tolist())
+        held += low <= truth <= high
+    assert 0.935 < held / experiments < 0.962
+
+
+@pytest.mark.parametrize("value", [0, 1])
+@pytest.mark.parametrize("S, Q", [(3, 50), (2, 1), (1, 1)])
+def test_all_wrong_and_all_right_have_intervals_too(value, S, Q):
+    assert accuracy_interval([[value] * Q] * S) == (value, wilson(value, Q))
+
+
+# ---- a run by hand --------------------------------------------------------------------------------------------------
+
+def answer(probability, correct, kind="right", **more):
+    return {"probability": probability, "correct": correct, "kind": kind, **more}
+
+
+def row_of(answers, beam=None, invented=(), dev=None, beamed=None):
+    return Row({}, answers, beam or answers, list(invented), {"dev": dev or [], "beam": beamed or [], "test": []}, {})
+
+
+def run_of(rows, documents):
+    return Run(Path(), {}, [{"document": document} for document in documents], rows)
+
+
+@pytest.fixture
+def two_runs():
+    """Two seeds of one row, and one that lacks it."""
+    first = row_of([answer(0.9, 1), answer(0.5, 0, "nowhere"), answer(0.5, 1), answer(0.2, 0, "empty")],
+                   [answer(0.95, 1), answer(0.6, 1), answer(0.4, 0), answer(0.2, 0)],
+                   [{"prediction": place, "probability": p} for place, p in (("London", 0.5), ("Rome", 0.1), ("London", 0.9))],
+                   ["Oslo", "Rom", "Bonn", ""], ["Oslo", "Rome", "Bern", ""])
+    second = row_of([answer(0.8, 0, "in finetuning"), answer(0.5, 1), answer(0.3, 0, "in the corpus"), answer(0.1, 0, "in the document")],
+                    None, [{"prediction": "Paris", "probability": 0.2}, {"prediction": "London", "probability": 0.8}],
+                    ["a", "b", "c", "d"], ["a", "b", "c", "d"])
+    documents = ["early", "late", "early", "none"]
+    return [run_of({"x": first}, documents), run_of({"x": second}, documents), run_of({"y": first}, documents)]
+
+
+def test_right_answers_are_counted_by_what_was_offered(two_runs):
+    found = analysis.split(two_runs, "x", lambda question, _: question["document"])
+    assert found == {"early": Share(2, 4), "late": Share(1, 2), "none": Share(0, 2)}
+    assert analysis.split(two_runs, "x", lambda _, answer: answer["probability"] >= 0.5) == {True: Share(3, 5), False: Share(0, 3)}
+    assert analysis.split(two_runs, "z", lambda question, _: question["document"]) == {}
+
+
+def test_answers_are_pooled_the_most_probable_first(two_runs):
+    pairs = analysis.pooled(two_runs, "x")
+    assert [p for p, _ in pairs] == [0.9, 0.8, 0.5, 0.5, 0.5, 0.3, 0.2, 0.1]
+    assert sorted(pairs) == sorted([(0.9, 1), (0.5, 0), (0.5, 1), (0.2, 0), (0.8, 0), (0.5, 1), (0.3, 0), (0.1, 0)])
+
+
+def test_what_is_answered_about_invented_people(two_runs):
+    found = analysis.guessing(two_runs, "x", top=2)
+    assert (found.asked, found.different, found.above_half) == (5, 3, 2 / 5)
+    assert found.top[0] == ("London", 3 / 5) and len(found.top) == 2
+    assert found.mean_probability == pytest.approx(0.5) and found.median_probability == 0.5
+    assert found.expected is None and found.best is None
+    assert analysis.guessing(two_runs, "z") is None
+
+
+def test_in_an_invented_world_guesses_have_an_expected_accuracy():
+    invented = [{"prediction": "Rome", "probability": 0.5, "by_name": said, "best_guess_probability": best}
+                for said, best in ((0.1, 0.3), (0.2, 0.2), (0, 0.4))]
+    run = run_of({"x": row_of([answer(0.5, 1, by_name=0.25), answer(0.5, 1, by_name=0.05)], invented=invented)}, ["early"] * 2)
+    found = analysis.guessing([run], "x")
+    assert (found.expected, found.best) == (pytest.approx(0.1), pytest.approx(0.3))
+    assert analysis.expected_of_guesses([run], "x") == pytest.approx(0.15)
+
+
+def test_without_known_probabilities_nothing_is_expected_of_names(two_runs):
+    assert analysis.expected_of_guesses(two_runs, "x") is None
+    assert analysis.expected_of_guesses(two_runs, "z") is None
+
+
+def test_people_read_of_are_told_apart_from_invented_ones_by_probability(two_runs):
+    early, invented = [0.9, 0.5, 0.8, 0.3], [0.5, 0.1, 0.9, 0.2, 0.8]
+    pairs = [(a > b) + (a == b) / 2 for a, b in itertools.product(early, invented)]
+    assert analysis.told_apart(two_runs, "x") == pytest.approx(sum(pairs) / 20)
+    assert analysis.told_apart([run_of({"x": two_runs[0].rows["x"]}, ["late"] * 4)], "x") is None
+
+
+def test_every_answer_is_of_one_kind(two_runs):
+    found = analysis.kinds(two_runs, "x")
+    assert found == {"right": Share(3, 8), "in the document": Share(1, 8), "in finetuning": Share(1, 8), "in the corpus": Share(1, 8),
+                     "nowhere": Share(1, 8), "empty": Share(1, 8)}
+
+
+def test_what_the_beam_changes(two_runs):
+    # Rom → Rome, more probable and right; Bonn → Bern, less probable and wrong; Oslo only more probable
+    assert analysis.beam_change(two_runs, "x") == analysis.BeamChange(asked=8, different=2, more_probable=1, gained=1, lost=1)
+
+
+# ---- probabilities, against plain counting --------------------------------------------------------------------------
+
+def random_pairs(draw):
+    """Answers as pooled() gives them, with many ties."""
+    pairs = [(draw.choice([0.0, 0.1, 0.25, 0.5, 0.9, 1.0]) if draw.random() < 0.7 else draw.random(), draw.randint(0, 1))
+             for _ in range(draw.randint(1, 35))]
+    return sorted(pairs, key=lambda pair: -pair[0])
+
+
+@pytest.fixture(params=range(30))
+def pairs(request):
+    return random_pairs(random.Random(request.param))
+
+
+def test_bins_are_of_equal_size_and_in_order(pairs):
+    for bins in (1, 3, 10):
+        found = analysis.reliability(pairs, bins)
+        sizes = [one.right.total for one in found]
+        assert sum(sizes) == len(pairs) and max(sizes) - min(sizes) <= 1 and len(sizes) == min(bins, len(pairs))
+        rising, at = sorted(p for p, _ in pairs), 0
+        for one in found:
+            assert one.probability == pytest.approx(sum(rising[at:at + one.right.total]) / one.right.total)
+            at += one.right.total
+        assert sum(one.right.count for one in found) == sum(correct for _, correct in pairs)
+
+
+def test_calibration_error_is_the_mean_distance_of_the_bins(pairs):
+    rising, expected, bins = pairs[::-1], 0, 4
+    edges = [len(rising) * number // bins for number in range(bins + 1)]
+    for part in (rising[low:high] for low, high in zip(edges, edges[1:])):
+        expected += abs(sum(correct for _, correct in part) - sum(p for p, _ in part)) / len(rising)
+    assert analysis.calibration_error(pairs, bins) == pytest.approx(expected)
+
+
+def test_calibration_error_of_one_who_is_always_sure():
+    assert analysis.calibration_error([(1.0, 1)] * 3 + [(1.0, 0)] * 7, bins=1) == pytest.approx(0.7)
+    assert analysis.calibration_error([(1.0, 1)] * 5 + [(0.0, 0)] * 5) == 0
+
+
+def test_coverage_is_counted_at_each_threshold(pairs):
+    expected = []
+    for threshold in sorted({p for p, _ in pairs}, reverse=True):
+        answered = [correct for p, correct in pairs if p >= threshold]
+        expected.append((len(answered) / len(pairs), sum(answered) / len(answered), threshold))
+    curve = analysis.coverage_curve(pairs)
+    assert np.array(curve) == pytest.approx(np.array(expected))
+    for coverage in (0.05, 0.2, 0.5, 1.0):
+        points = [point for point in expected if point[0] <= coverage]
+        assert analysis.at_coverage(curve, coverage) == (pytest.approx(points[-1]) if points else None)
+
+
+def test_a_coverage_that_is_just_met_counts():
+    curve = analysis.coverage_curve([(p / 10, 1) for p in range(10, 0, -1)])
+    assert [analysis.at_coverage(curve, share)[0] for share in (0.1, 0.3, 0.7)] == [0.1, 0.3, 0.7]
+
+
+def test_ranking_quality_is_the_share_of_pairs_in_order(pairs):
+    right, wrong = ([p for p, correct in pairs if correct == kind] for kind in (1, 0))
+    wins = [(a > b) + (a == b) / 2 for a in right for b in wrong]
+    found = analysis.ranking_quality(pairs)
+    assert found == (pytest.approx(sum(wins) / len(wins)) if wins else None)
+
+
+def test_higher_compares_every_two():
+    draw = random.Random(2)
+    for _ in range(200):
+        some, others = (sorted(draw.choice([1, 2, 3, 4]) for _ in range(draw.randint(1, 6))) for _ in range(2))
+        wins = [(a > b) + (a == b) / 2 for a in some for b in others]
+        assert analysis.higher(some, others) == pytest.approx(sum(wins) / len(wins))
+    assert analysis.higher([2, 3], [1]) == 1 and analysis.higher([1], [2, 3]) == 0 and analysis.higher([1], [1]) == 0.5
+
+
+# ---- training -------------------------------------------------------------------------------------------------------
+
+def log_of(*records):
+    return [{"step": step, "epoch": epoch, "loss": loss, "lr": rate, "seconds": 1.0} for step, epoch, loss, rate in records]
+
+
+def test_a_joined_record_has_the_mean_loss_of_its_steps():
+    log = log_of((10, 1, 6.0, 0.1), (20, 1, 4.0, 0.2), (30, 2, 3.0, 0.3), (40, 2, 2.0, 0.4), (43, 3, 1.0, 0.5))
+    joined = analysis.thinned(log, points=2)
+    assert [(record["step"], record["epoch"], record["lr"]) for record in joined] == [(20, 1, 0.2), (40, 2, 0.4), (43, 3, 0.5)]
+    assert [record["loss"] for record in joined] == pytest.approx([5.0, 2.5, 1.0])
+    (one,) = analysis.thinned(log[2:], points=1)
+    assert one["loss"] == pytest.approx((30 * 3.0 + 10 * 2.0 + 3 * 1.0) / 43) and one["step"] == 43
+    assert analysis.thinned(log, points=5) == log and analysis.thinned(log, points=650) == log
+
+
+def test_thinning_leaves_the_mean_of_all_steps():
+    draw = random.Random(0)
+    log = log_of(*((min(step, 1495), 1, draw.random(), 0.1) for step in range(10, 1501, 10)))
+
+    def mean(log):
+        steps = [record["step"] - before for record, before in zip(log, [0] + [record["step"] for record in log])]
+        return sum(record["loss"] * n for record, n in zip(log, steps)) / 1495
+
+    joined = analysis.thinned(log, points=40)
+    assert 30 < len(joined) < 50 and mean(joined) == pytest.approx(mean(log))
+
+
+def test_the_courses_learning_rate_falls_rises_and_falls_again():
+    course, documents, last = COURSE.pretrain, 2938, 650 * 23
+    per_epoch = documents * (COURSE.block_size - 1)
+    bottom = course.decay_epochs * documents * COURSE.block_size
+
+    def tokens(step):
+        epoch, rest = divmod(step, 23)
+        return epoch * per_epoch + min(rest * 128, documents) * (COURSE.block_size - 1)
+
+    def step_at(p):
+        """The step by which so many half cosines have passed."""
+        return next(step for step in range(last) if tokens(step) >= course.warmup_tokens + p * (bottom - course.warmup_tokens))
+
+    log = log_of(*((step, 1, 1.0, course.learning_rate * learning_rate_factor(tokens(step), course.warmup_tokens, bottom))
+                   for step in [*range(10, last, 10), last]))
+    found = analysis.phases(log)
+    tenth = math.acos(-0.8) / math.pi  # where (1 + cos πp) / 2 is 0.1
+    assert [what for what, *_ in found] == ["falls", "stays", "rises", "falls", "stays", "rises"]
+    ends = [step_at(p) for p in (tenth, 2 - tenth, 2, 2 + tenth, 4 - tenth)] + [last]
+    assert all(abs(end - expected) <= 10 for (_, _, end), expected in zip(found, ends)), (found, ends)
+    assert [first for _, first, _ in found] == [10] + [end for _, _, end in found[:-1]]
+
+
+def test_phases_of_short_logs():
+    assert analysis.phases(log_of((1, 1, 1.0, 0.1))) == []
+    log = log_of((1, 1, 1.0, 0.1), (2, 1, 1.0, 0.2), (3, 1, 1.0, 0.3), (4, 1, 1.0, 0.3), (5, 1, 1.0, 0.1))
+    assert analysis.phases(log) == [("rises", 1, 3), ("stays", 3, 4), ("falls", 4, 5)]
+
+
+def test_an_epochs_loss_is_the_mean_of_its_steps():
+    # 23 steps an epoch: the record of step 30 spans both and counts in the second
+    log = log_of((10, 1, 3.0, 0), (20, 1, 2.0, 0), (30, 2, 1.0, 0), (40, 2, 0.5, 0), (46, 2, 0.25, 0))
+    assert analysis.epoch_losses(log) == {1: pytest.approx(2.5), 2: pytest.approx((10 + 5 + 6 * 0.25) / 26)}
+
+
+# ---- records --------------------------------------------------------------------------------------------------------
+
+def test_records_are_grouped_by_data_and_ordered_by_seed(tmp_path):
+    for name, seed, data in (("a", 10, "quick"), ("b", 2, "quick"), ("z/c", 1, "course"), ("d", 0, "quick")):
+        write_record(tmp_path / name, seed=seed, data=data, invented=data == "quick", rows=("vanilla.nopretrain",), count=3)
+    found = analysis.load_runs(tmp_path)
+    assert {data: [run.facts["seed"] for run in runs] for data, runs in found.items()} == {"quick": [0, 2, 10], "course": [1]}
+    assert found["course"][0].folder == tmp_path / "z" / "c"
+    assert found["quick"][0].invented_world and not found["course"][0].invented_world
+    assert analysis.load_runs(tmp_path / "nothing") == {}
+
+
+@pytest.mark.parametrize("other", [{"recipe": "course"}, {"digest": "f" * 64}])
+def test_records_of_other_files_or_recipes_are_not_mixed(tmp_path, other):
+    write_record(tmp_path / "a", seed=0, count=3)
+    write_record(tmp_path / "b", seed=1, count=3, **other)
+    with pytest.raises(ValueError, match="different files or recipes"):
+        analysis.load_runs(tmp_path)
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path):
+    written = write_record(tmp_path / "a", seed=4, count=12)
+    run = analysis.load_run(tmp_path / "a")
+    assert run.data == "quick" and list(run.rows) == list(written)
+    documents = ["early"] * 4 + ["late", "absent", "none"] + ["early"] * 4 + ["late"]
+    assert [question["document"] for question in run.questions] == documents
+    assert run.questions[5]["place_end"] is None and run.questions[0]["place_end"] == 20
+    for name, row in run.rows.items():
+        assert row.correct() == [one["correct"] for one in written[name]["dev"]]
+        assert [one["probability"] for one in row.answers] == [float(one["probability"]) for one in written[name]["dev"]]
+        assert row.predictions["dev"] == [one["prediction"] for one in written[name]["dev"]]
+        assert set(row.logs) == ({"finetune"} if name == "vanilla.nopretrain" else {"pretrain", "finetune"})
+    assert run.minutes() == pytest.approx((3 * 60 + 2 * 120) / 60)  # see write_record()
+
+
+def test_the_same_row_of_the_same_seed_twice_is_refused(tmp_path):
+    """It would count as two seeds and narrow the interval."""
+    write_record(tmp_path / "one", seed=3, rows=ROWS[:2])
+    write_record(tmp_path / "two", seed=3, rows=ROWS[2:])
+    assert len(analysis.load_runs(tmp_path)["quick"]) == 2
+    write_record(tmp_path / "three", seed=3, rows=ROWS[1:2])
+    with pytest.raises(ValueError, match="the same row of the same seed twice"):
+        analysis.load_runs(tmp_path)
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    write_record(tmp_path / "good", seed=1)
+    write_record(tmp_path / "bad", seed=2)
+    (tmp_path / "bad" / "record.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path / 'bad'))} is no complete record"):
+        analysis.load_runs(tmp_path)

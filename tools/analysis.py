@@ -1,0 +1,351 @@
+"""
+What the kept records (tools/record.py) say: accuracies with intervals, and whether the model recalls or guesses.
+
+Nothing here reads the data or runs a model. Fractions are in [0, 1]. "Pooled" means over the questions of all seeds together.
+"""
+import csv
+import json
+import math
+import statistics
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+Z = 1.959964  # standard normal quantile of a two-sided 95% interval
+
+
+@dataclass
+class Row:
+    """One row of the results table in one run: its part of record.json, and its tables as lists of dicts."""
+    facts: dict
+    answers: list     # of dev, see record.answer_facts()
+    beam: list        # the same with --beam
+    invented: list    # see record.invented_facts()
+    predictions: dict  # {"dev": places, "test": …, "beam": …}
+    logs: dict        # {"pretrain": records of progress.LossLog, "finetune": …}
+
+    def correct(self):
+        return [answer["correct"] for answer in self.answers]
+
+
+@dataclass
+class Run:
+    """A record: one recipe, seed and data."""
+    folder: Path
+    facts: dict
+    questions: list   # see record.question_facts()
+    rows: dict        # {name: Row}
+
+    @property
+    def data(self):
+        return self.facts["data"]["name"]
+
+    @property
+    def invented_world(self):
+        return "best_guess" in self.questions[0]
+
+    def minutes(self):
+        """Of all stages that belong to a row."""
+        return sum(stage["seconds"] for row in self.facts["rows"].values() for stage in row["stages"].values()) / 60
+
+
+def load_runs(folder):
+    """{data: Runs by seed} for all records below a folder."""
+    runs = []
+    for path in sorted(folder.rglob("record.json")):
+        try:
+            runs.append(load_run(path.parent))
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path.parent} is no complete record ({type(error).__name__} {error})") from None
+    found = defaultdict(list)
+    for run in sorted(runs, key=lambda run: run.facts["seed"]):
+        found[run.data].append(run)
+    for data, group in found.items():
+        if any(run.facts["data"] != group[0].facts["data"] or run.facts["recipe"] != group[0].facts["recipe"] for run in group):
+            raise ValueError(f"records of '{data}' are of different files or recipes")
+        seeds = [(run.facts["seed"], row) for run in group for row in run.rows]
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"records of '{data}' have the same row of the same seed twice")
+    return dict(found)
+
+
+def load_run(folder):
+    facts = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    rows = {name: Row(row, *(read_table(folder / f"{name}.{kind}.tsv") for kind in ("dev.answers", "beam.answers", "invented.scores")),
+                      {kind: (folder / f"{name}.{kind}.predictions").read_text(encoding="utf-8").removesuffix("\n").split("\n")
+                       for kind in ("dev", "test", "beam")},
+                      {kind: read_log(path) for kind, path in log_paths(folder, name).items() if path.exists()})
+            for name, row in facts["rows"].items()}
+    return Run(folder, facts, read_table(folder / "dev.questions.tsv"), rows)
+
+
+def log_paths(folder, row):
+    return {"pretrain": folder / f"{row}.log.jsonl", "finetune": folder / f"{row}.finetune.log.jsonl"}
+
+
+def read_log(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+NUMBERS = {"probability": float, "by_name": float, "best_guess_probability": float, "correct": int, "finetuning": int, "line": int,
+           "place_end": lambda text: int(text) if text else None}
+
+
+def read_table(path):
+    """A TSV file's rows as dicts, numbers as numbers."""
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE, quotechar=None)
+        return [{name: NUMBERS.get(name, str)(text) for name, text in row.items()} for row in rows]
+
+
+# ---- accuracy -------------------------------------------------------------------------------------------------------
+
+def wilson(share, n, z=Z):
+    """The interval of a share of n trials (Wilson 1927), which unlike share ± z·sd holds near 0 as well. n need not be whole."""
+    if n == 0:
+        return 0.0, 1.0
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def accuracy_interval(correct):
+    """
+    Mean and 95% interval of the accuracy, from `correct`: for each seed a list of 0 and 1, one for each question, the same for all.
+
+    Both are samples: the questions, of all that could be asked, and the seeds. In the two-way model y[s, q] = mean + seed + question
+    + rest the variance of the mean is var(question means)/Q + var(seed means)/S - var(rest)/(S·Q), the last since both others hold
+    it. The interval is Wilson's for as many independent questions as would have that variance; of one seed, for Q.
+    """
+    S, Q = len(correct), len(correct[0])
+    seed_means = [statistics.fmean(row) for row in correct]
+    question_means = [statistics.fmean(column) for column in zip(*correct)]
+    mean = statistics.fmean(seed_means)
+    n = Q
+    if S > 1 and Q > 1:
+        rest = sum((correct[s][q] - seed_means[s] - question_means[q] + mean) ** 2 for s in range(S) for q in range(Q))
+        rest /= (S - 1) * (Q - 1)
+        variance = statistics.variance(question_means) / Q + statistics.variance(seed_means) / S - rest / (S * Q)
+        if variance > 0 and 0 < mean < 1:
+            n = min(S * Q, mean * (1 - mean) / variance)
+    return mean, wilson(mean, n)
+
+
+@dataclass
+class Share:
+    """How many of how many, and what that is as a fraction."""
+    count: int
+    total: int
+
+    @property
+    def value(self):
+        return self.count / self.total if self.total else math.nan
+
+    def interval(self):
+        return wilson(self.value, self.total) if self.total else (math.nan, math.nan)
+
+
+def split(runs, row, group_of):
+    """{group: Share right}, pooled over the runs that have the row; group_of(question, answer) names the group."""
+    shares = defaultdict(lambda: Share(0, 0))
+    for run in runs:
+        if row in run.rows:
+            for question, answer in zip(run.questions, run.rows[row].answers):
+                share = shares[group_of(question, answer)]
+                share.count += answer["correct"]
+                share.total += 1
+    return dict(shares)
+
+
+# ---- how far a probability can be believed --------------------------------------------------------------------------
+
+def pooled(runs, row):
+    """[(probability, correct)] of the dev answers of all runs that have the row, the most probable first."""
+    pairs = [(answer["probability"], answer["correct"]) for run in runs if row in run.rows for answer in run.rows[row].answers]
+    return sorted(pairs, key=lambda pair: -pair[0])
+
+
+@dataclass
+class Bin:
+    """Answers of similar probability: their mean probability and how many are right."""
+    probability: float
+    right: Share
+
+
+def reliability(pairs, bins=10):
+    """Bins of equal size, the least probable answers first. pairs: see pooled()."""
+    rising, found = pairs[::-1], []
+    for number in range(bins):
+        part = rising[len(rising) * number // bins:len(rising) * (number + 1) // bins]
+        if part:
+            found.append(Bin(statistics.fmean(p for p, _ in part), Share(sum(c for _, c in part), len(part))))
+    return found
+
+
+def calibration_error(pairs, bins=10):
+    """Expected calibration error (Guo et al. 2017, https://arxiv.org/abs/1706.04599): |right - probability|, mean over all answers."""
+    return sum(one.right.total * abs(one.right.value - one.probability) for one in reliability(pairs, bins)) / len(pairs)
+
+
+def coverage_curve(pairs):
+    """
+    [(share answered, share of these right, threshold)] for a model that declines below a threshold, which is each probability that
+    occurs in turn. Answers of one probability stand and fall together.
+    """
+    curve, right = [], 0
+    for number, (probability, correct) in enumerate(pairs, start=1):
+        right += correct
+        if number == len(pairs) or pairs[number][0] < probability:
+            curve.append((number / len(pairs), right / number, probability))
+    return curve
+
+
+def at_coverage(curve, coverage):
+    """The point of a coverage_curve() that answers at most `coverage`, the largest; None if there is none."""
+    points = [point for point in curve if point[0] <= coverage + 1e-9]
+    return points[-1] if points else None
+
+
+def ranking_quality(pairs):
+    """
+    The probability that a right answer has a higher one than a wrong answer (the area under the ROC curve); ties count half. None
+    without answers of both sorts.
+    """
+    right = sorted(p for p, correct in pairs if correct)
+    wrong = sorted(p for p, correct in pairs if not correct)
+    if not right or not wrong:
+        return None
+    return higher(right, wrong)
+
+
+def higher(some, others):
+    """The probability that one of `some` numbers is larger than one of the others; ties count half. Lists in rising order."""
+    below = equal = first = last = 0
+    for number in some:
+        while first < len(others) and others[first] < number:
+            first += 1
+        last = max(last, first)
+        while last < len(others) and others[last] <= number:
+            last += 1
+        below, equal = below + first, equal + last - first
+    return (below + equal / 2) / (len(some) * len(others))
+
+
+# ---- recall or guess ------------------------------------------------------------------------------------------------
+
+@dataclass
+class Guessing:
+    """Answers about people of whom nothing was read."""
+    asked: int
+    top: list             # [(place, share)], the most frequent first
+    different: int        # places
+    mean_probability: float
+    median_probability: float
+    above_half: float     # share of answers with a probability above 1/2
+    expected: object      # the accuracy to expect of these answers, from the known probabilities of the invented world; or None
+    best: object          # and of the best possible guess from the name alone
+
+
+def guessing(runs, row, top=8):
+    """What the row answers about invented people, pooled; None if no run has the row."""
+    answers = [answer for run in runs if row in run.rows for answer in run.rows[row].invented]
+    if not answers:
+        return None
+    places = Counter(answer["prediction"] for answer in answers)
+    probabilities = [answer["probability"] for answer in answers]
+    known = "by_name" in answers[0]
+    return Guessing(len(answers), [(place, count / len(answers)) for place, count in places.most_common(top)], len(places),
+                    statistics.fmean(probabilities), statistics.median(probabilities), sum(p > 0.5 for p in probabilities) / len(answers),
+                    statistics.fmean(answer["by_name"] for answer in answers) if known else None,
+                    statistics.fmean(answer["best_guess_probability"] for answer in answers) if known else None)
+
+
+def told_apart(runs, row):
+    """
+    The probability that an answer about somebody whose place was within reach of pretraining ("early") has a higher probability than
+    one about an invented person. 1/2: the model shows no difference between whom it has read of and whom not.
+    """
+    early, invented = [], []
+    for run in runs:
+        if row in run.rows:
+            early += [answer["probability"] for question, answer in zip(run.questions, run.rows[row].answers)
+                      if question["document"] == "early"]
+            invented += [answer["probability"] for answer in run.rows[row].invented]
+    return higher(sorted(early), sorted(invented)) if early and invented else None
+
+
+KINDS = ("right", "in the document", "in finetuning", "in the corpus", "nowhere", "empty")
+
+
+def kinds(runs, row):
+    """{kind: Share of all dev answers}, see record.answer_facts(), pooled."""
+    counts = Counter(answer["kind"] for run in runs if row in run.rows for answer in run.rows[row].answers)
+    return {kind: Share(counts[kind], counts.total()) for kind in KINDS}
+
+
+def expected_of_guesses(runs, row):
+    """In an invented world: how many of the row's dev answers would be right, as a share, if names were all that it knew. Else None."""
+    answers = [answer for run in runs if row in run.rows for answer in run.rows[row].answers]
+    return statistics.fmean(answer["by_name"] for answer in answers) if answers and "by_name" in answers[0] else None
+
+
+@dataclass
+class BeamChange:
+    """What the most probable answer as a whole changes against the greedy one."""
+    asked: int
+    different: int
+    more_probable: int
+    gained: int           # questions that become right
+    lost: int             # and that become wrong
+
+
+def beam_change(runs, row):
+    change = BeamChange(0, 0, 0, 0, 0)
+    for run in runs:
+        if row in run.rows:
+            predictions = run.rows[row].predictions
+            for greedy, beam, before, after in zip(run.rows[row].answers, run.rows[row].beam, predictions["dev"], predictions["beam"]):
+                change.asked += 1
+                change.different += before != after
+                change.more_probable += before != after and beam["probability"] > greedy["probability"]
+                change.gained += beam["correct"] > greedy["correct"]
+                change.lost += beam["correct"] < greedy["correct"]
+    return change
+
+
+# ---- training -------------------------------------------------------------------------------------------------------
+
+def thinned(log, points=650):
+    """A log's records joined to about so many, loss averaged by the steps that a record stands for."""
+    width = max(1, round(len(log) / points))
+    joined, before = [], 0
+    for first in range(0, len(log), width):
+        part = log[first:first + width]
+        steps = [record["step"] - earlier for record, earlier in zip(part, [before] + [record["step"] for record in part[:-1]])]
+        before = part[-1]["step"]
+        loss = sum(record["loss"] * n for record, n in zip(part, steps)) / sum(steps)
+        joined.append({**part[-1], "loss": loss})
+    return joined
+
+
+def phases(log):
+    """[(what, first step, last step)] of the learning rate: "falls", "rises" or "stays", by a log's records."""
+    found = []
+    for before, after in zip(log, log[1:]):
+        change = after["lr"] - before["lr"]
+        what = "rises" if change > 0 else "falls" if change < 0 else "stays"
+        if found and found[-1][0] == what:
+            found[-1] = (what, found[-1][1], after["step"])
+        else:
+            found.append((what, before["step"], after["step"]))
+    return found
+
+
+def epoch_losses(log):
+    """{epoch: mean loss of its steps}, by a log's records; one that spans two epochs counts in the later."""
+    sums, steps, before = Counter(), Counter(), 0
+    for record in log:
+        n, before = record["step"] - before, record["step"]
+        sums[record["epoch"]] += n * record["loss"]
+        steps[record["epoch"]] += n
+    return {epoch: sums[epoch] / steps[epoch] for epoch in sums}

@@ -1,0 +1,37 @@
+"""What a measurement says of where it was made: the machine, the versions, the code's commit."""
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import numpy
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def hardware():
+    """The machine in words: the GPU where torch has one, and the processor with the number of its cores."""
+    name = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            name = next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    cpu = f"{name}, {os.cpu_count()} cores"
+    return f"{torch.cuda.get_device_name()}; {cpu}" if torch.cuda.is_available() else cpu
+
+
+def versions():
+    """{name: version} of Python and of the libraries that compute."""
+    return {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": numpy.__version__}
+
+
+def commit():
+    """The code's git commit, with + if files differ from it; None outside a checkout."""
+    def git(*arguments):
+        return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
