@@ -156,9 +156,9 @@ def test_answers_are_pooled_the_most_probable_first(two_runs):
 
 
 def test_what_is_answered_about_invented_people(two_runs):
-    found = analysis.guessing(two_runs, "x", top=2)
-    assert (found.asked, found.different, found.above_half) == (5, 3, 2 / 5)
-    assert found.top[0] == ("London", 3 / 5) and len(found.top) == 2
+    found = analysis.guessing(two_runs, "x")
+    assert (found.asked, len(found.shares), found.above_half) == (5, 3, 2 / 5)
+    assert list(found.shares.items())[0] == ("London", 3 / 5) and set(found.shares.values()) == {1 / 5, 3 / 5}
     assert found.mean_probability == pytest.approx(0.5) and found.median_probability == 0.5
     assert found.expected is None and found.best is None
     assert analysis.guessing(two_runs, "z") is None

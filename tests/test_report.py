@@ -452,7 +452,7 @@ def test_other_data_follow_the_known_ones(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "plots", raising=False)
     text = main(monkeypatch, tmp_path / "in", tmp_path / "out")
-    heads = re.findall(r"^\*\*(.*?)\*\*, recipe", text, flags=re.MULTILINE)
+    heads = re.findall(r"^### (.*)\n\nRecipe", text, flags=re.MULTILINE)
     assert heads[:3] == ["The course’s files", "The bundled corpus", "The quick corpus"] and sorted(heads[3:]) == ["Art", "Zoo"]
 
 

@@ -237,8 +237,7 @@ def higher(some, others):
 class Guessing:
     """Answers about people of whom nothing was read."""
     asked: int
-    top: list             # [(place, share)], the most frequent first
-    different: int        # places
+    shares: dict          # {place: its share of the answers}, the most frequent first
     mean_probability: float
     median_probability: float
     above_half: float     # share of answers with a probability above 1/2
@@ -246,7 +245,7 @@ class Guessing:
     best: object          # and of the best possible guess from the name alone
 
 
-def guessing(runs, row, top=8):
+def guessing(runs, row):
     """What the row answers about invented people, pooled; None if no run has the row."""
     answers = [answer for run in runs if row in run.rows for answer in run.rows[row].invented]
     if not answers:
@@ -254,7 +253,7 @@ def guessing(runs, row, top=8):
     places = Counter(answer["prediction"] for answer in answers)
     probabilities = [answer["probability"] for answer in answers]
     known = "by_name" in answers[0]
-    return Guessing(len(answers), [(place, count / len(answers)) for place, count in places.most_common(top)], len(places),
+    return Guessing(len(answers), {place: count / len(answers) for place, count in places.most_common()},
                     statistics.fmean(probabilities), statistics.median(probabilities), sum(p > 0.5 for p in probabilities) / len(answers),
                     statistics.fmean(answer["by_name"] for answer in answers) if known else None,
                     statistics.fmean(answer["best_guess_probability"] for answer in answers) if known else None)

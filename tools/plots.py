@@ -8,7 +8,8 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 import analysis
-from report import LABELS, rows_in, splits
+from pieces import LABELS, having, rows_in
+from report import splits
 
 # Backgrounds are those of GitHub's pages. The rows' colours are told apart with any colour vision (Okabe and Ito 2008).
 THEMES = {
@@ -23,8 +24,9 @@ def draw(name, runs, path, theme):
     colours = THEMES[theme]
     text, background = colours["text"], colours["background"]
     style = {"figure.facecolor": background, "axes.facecolor": background, "savefig.facecolor": background, "text.color": text,
-             "axes.labelcolor": text, "axes.edgecolor": colours["grid"], "xtick.color": text, "ytick.color": text, "grid.color": colours["grid"],
-             "axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
+             "axes.labelcolor": text, "axes.edgecolor": colours["grid"], "xtick.color": text, "ytick.color": text,
+             "grid.color": colours["grid"], "axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
+             "legend.frameon": False,
              "font.size": 10, "axes.titlesize": 10, "svg.hashsalt": "report", "lines.linewidth": 1.4}
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, "backend": "agg", **style}):
         figure = PLOTS[name](runs, colours)
@@ -38,7 +40,7 @@ def training(runs, colours):
     drawn_rate = False
     for row in rows_in(runs):
         label = LABELS[row]
-        for run in recall_runs(runs, row):
+        for run in having(runs, row):
             log = run.rows[row].logs.get("pretrain")
             if log is None:
                 continue
@@ -56,10 +58,6 @@ def training(runs, colours):
     return figure
 
 
-def recall_runs(runs, row):
-    return [run for run in runs if row in run.rows]
-
-
 def recall_by_offer(runs, colours):
     """Accuracy by what the data offered, with 95% intervals."""
     rows, groups = rows_in(runs), splits(runs)
@@ -73,7 +71,7 @@ def recall_by_offer(runs, colours):
                   [max(0, share.interval()[1] - value) for value, share in zip(values, shares)]]
         axes.barh(at, values, height * 0.9, color=colours["rows"][row], label=LABELS[row], xerr=errors,
                   error_kw={"ecolor": colours["text"], "elinewidth": 1, "capsize": 2})
-    totals = [group[rows[0]].total // len(recall_runs(runs, rows[0])) for _, group in groups]
+    totals = [group[rows[0]].total // len(having(runs, rows[0])) for _, group in groups]
     axes.set_yticks([-index - height * (len(rows) - 1) / 2 for index in range(len(groups))],
                     [f"{name}\n({total} questions)" for (name, _), total in zip(groups, totals)], fontsize=8)
     axes.set_xlabel("right answers, % (95% interval)")

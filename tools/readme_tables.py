@@ -11,6 +11,7 @@ import sys
 
 import benchmark
 import report
+from pieces import LABELS, REPORTED
 from analysis import load_runs
 from machine import ROOT
 
@@ -33,14 +34,14 @@ def quick_table(results):
     head = [f"dev accuracy, {len(runs[0].questions)} people", *(f"seed {run.facts['seed']}" for run in runs), "mean",
             "reported for the full experiment"]
     lines = [row(head), row("---" for _ in head)]
-    for name, (reported, *_) in report.REPORTED.items():
+    for name, (reported, *_) in REPORTED.items():
         if any(name not in run.rows for run in runs if name != "london"):
             continue
         parts = [run.facts["london"] if name == "london" else run.facts["rows"][name]["dev"] for run in runs]
         shares = [100 * part["correct"] / part["total"] for part in parts]
-        lines.append(row([report.LABELS[name], *(f"{share:.1f}%" for share in shares), f"{statistics.mean(shares):.1f}%", reported]))
+        lines.append(row([LABELS[name], *(f"{share:.1f}%" for share in shares), f"{statistics.mean(shares):.1f}%", reported]))
     ceilings = [100 * statistics.mean(question["best_guess_probability"] for question in run.questions) for run in runs]
-    lines.append(row([report.LABELS["name_only"], *(f"{c:.1f}%" for c in ceilings), f"{statistics.mean(ceilings):.1f}%", "–"]))
+    lines.append(row([LABELS["name_only"], *(f"{c:.1f}%" for c in ceilings), f"{statistics.mean(ceilings):.1f}%", "–"]))
     minutes = [run.minutes() for run in runs]
     lines += ["", f"Measured on: {report.machines(runs)}; {min(minutes):.1f} to {max(minutes):.1f} minutes a seed."]
     return "\n".join(lines)

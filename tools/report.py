@@ -7,64 +7,16 @@ The report of what was measured: RESULTS.md and plots, from kept records (tools/
 The plots need matplotlib (requirements-dev.txt); without it the page is made without them.
 """
 import argparse
-import math
 import statistics
 import sys
 from pathlib import Path
 
 import analysis
 from analysis import Share
+from part3 import essay
+from pieces import (LABELS, ORDER, REPORTED, between, having, heading, name_of, number, percent, prose, rows_in, shown, table)
 
 ROOT = Path(__file__).resolve().parent.parent
-
-LABELS = {
-    "vanilla.nopretrain": "vanilla, without pretraining",
-    "vanilla.pretrain": "vanilla, pretrained",
-    "synthesizer.pretrain": "synthesizer, pretrained",
-    "london": "answering London",
-    "name_only": "the best guess from the name alone",
-}
-# Dev accuracy as reported for the course's recipe on the course's files: by a public write-up of all four, by another one, and over public
-# copies of the assignment, median and range.
-REPORTED = {
-    "vanilla.nopretrain": ("1.4%", "2%", "1.6% (0.2–2.8)"),
-    "vanilla.pretrain": ("23.0%", "22%", "22% (14.6–28.0)"),
-    "synthesizer.pretrain": ("14.4%", "–", "9.6% (3.8–14.4)"),
-    "london": ("5.0%", "–", "5.0%"),
-}
-DATA = {"course": "the course’s files", "bundled": "the bundled corpus", "quick": "the quick corpus"}
-ORDER = list(DATA)  # in which data sets are shown; others follow
-
-
-def percent(share, digits=1):
-    return "–" if share is None or math.isnan(share) else f"{100 * share:.{digits}f}%"
-
-
-def between(interval):
-    return "–".join(f"{100 * bound:.1f}" for bound in interval) + "%"
-
-
-def number(count, noun):
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def table(head, *rows):
-    """A Markdown table; rows are lists of cells."""
-    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in (head, ["---"] * len(head), *rows))
-
-
-def name_of(data):
-    return DATA.get(data, data)
-
-
-def rows_in(runs):
-    """The rows that any of the runs has, in the table's order."""
-    return [row for row in LABELS if any(row in run.rows for run in runs)]
-
-
-def having(runs, row):
-    return [run for run in runs if row in run.rows]
-
 
 # ---- the table ------------------------------------------------------------------------------------------------------
 
@@ -104,13 +56,13 @@ def results_section(by_data):
     parts = ["## The numbers", ""]
     for data, runs in by_data.items():
         recipe = runs[0].facts["recipe"]
-        parts += [f"**{name_of(data)[0].upper()}{name_of(data)[1:]}**, recipe `{recipe}`, {len(runs[0].questions)} questions. "
-                  f"Machine: {machines(runs)}.", "", results_table(runs, data == "course"), ""]
-    return parts + [
-        "An interval says where the accuracy would lie with other questions of the same kind and, where there are several seeds, other seeds. "
-        "It is Wilson's for a share, of as many independent questions as have the variance of the mean over questions and seeds "
-        "(`tools/analysis.py`, `accuracy_interval`). With one seed it knows nothing of how seeds differ: public copies of the assignment "
-        "differ by 4 to 5 points (standard deviation) with the same recipe. With two or three it knows little of it.", ""]
+        parts += [heading(data), "", f"Recipe `{recipe}`, {len(runs[0].questions)} questions. Machine: {machines(runs)}.", "",
+                  results_table(runs, data == "course"), ""]
+    return parts + [prose("""
+        An interval says where the accuracy would lie with other questions of the same kind and, where there are several seeds, other seeds.
+        It is Wilson's for a share, of as many independent questions as have the variance of the mean over questions and seeds
+        (`tools/analysis.py`, `accuracy_interval`). With one seed it knows nothing of how seeds differ: public copies of the assignment
+        differ by 4 to 5 points (standard deviation) with the same recipe. With two or three it knows little of it."""), ""]
 
 
 # ---- training -------------------------------------------------------------------------------------------------------
@@ -121,7 +73,7 @@ def training_section(by_data, plots):
         rows = [row for row in rows_in(runs) if any("pretrain" in run.rows[row].logs for run in having(runs, row))]
         if not rows:
             continue
-        parts += [f"### {name_of(data)[0].upper()}{name_of(data)[1:]}", "", *plots(data, "training",
+        parts += [heading(data), "", *plots(data, "training",
                   "Two panels over the steps of pretraining: above the training loss in nats a character, below the learning rate.")]
         lines = []
         for row in rows:
@@ -132,8 +84,8 @@ def training_section(by_data, plots):
                 lines.append([LABELS[row], run.facts["seed"], log[-1]["epoch"], f"{log[-1]['step']:,}", f"{log[0]['loss']:.2f}",
                               *(f"{loss:.3f}" for loss in quarter), f"{list(analysis.epoch_losses(tuned).values())[-1]:.3f}",
                               f"{log[-1]['seconds'] / 60:.1f}"])
-        parts += [table(["pretraining loss, nats a character", "seed", "epochs", "steps", "first ten steps", "epoch at a quarter", "half", "three quarters",
-                         "last epoch", "last epoch of finetuning", "minutes of pretraining"], *lines), ""]
+        parts += [table(["pretraining loss, nats a character", "seed", "epochs", "steps", "first ten steps", "epoch at a quarter", "half",
+                         "three quarters", "last epoch", "last epoch of finetuning", "minutes of pretraining"], *lines), ""]
         parts += [rate_in_words(runs[0].rows[next(row for row in rows if row in runs[0].rows)].logs["pretrain"]), ""]
     return parts
 
@@ -144,10 +96,11 @@ def rate_in_words(log):
     if all(what != "rises" for what, *_ in phases):
         return "The learning rate goes down half a cosine once, to a tenth of its peak."
     told = "; ".join(f"{what} to step {last:,}" for what, _, last in phases)
-    return (f"The learning rate {told}. It is half a cosine from the peak to a tenth of it, counted by target positions, and the course's "
-            "code does not stop the clock at the bottom: what would be the end of the schedule is passed after 200 of 650 epochs, and the "
-            "cosine comes up again. While the rate is high the loss stands still or rises; most of what is learned by heart is learned "
-            "on the way down, and the second way down ends lower than the first.")
+    return prose(f"""
+        The learning rate {told}. It is half a cosine from the peak to a tenth of it, counted by target positions, and the course's code
+        does not stop the clock at the bottom: what would be the end of the schedule is passed after 200 of 650 epochs, and the cosine
+        comes up again. While the rate is high the loss stands still or rises; most of what is learned by heart is learned on the way
+        down, and the second way down ends lower than the first.""")
 
 
 # ---- recall or guess ------------------------------------------------------------------------------------------------
@@ -162,7 +115,7 @@ def tuned(question, _):
 
 
 def guessed(question, _):
-    return "the best guess from the name is right" if question["best_guess"] == question["place"] else "the best guess from the name is wrong"
+    return f"the best guess from the name is {'right' if question['best_guess'] == question['place'] else 'wrong'}"
 
 
 def how_early(question, _):
@@ -186,64 +139,57 @@ def splits(runs):
 
 def recall_section(by_data, plots):
     parts = ["## Recall or guess?", "",
-             "When a model answers, did it read the place in pretraining, or does it make up what would suit such a name? A single answer does "
-             "not tell. These comparisons do.", ""]
+             prose("""When a model answers, did it read the place in pretraining, or does it make up what would suit such a name? A single
+             answer does not tell. These comparisons do."""), ""]
     for data, runs in by_data.items():
         rows = rows_in(runs)
         seeds = {row: len(having(runs, row)) for row in rows}
-        parts += [f"### {name_of(data)[0].upper()}{name_of(data)[1:]}", "",
+        parts += [heading(data), "",
                   *plots(data, "recall", "Bars of dev accuracy in percent for each row of the table, by what the corpus offered.")]
         lines = [[name, *(f"{share.count} of {share.total}: {percent(share.value)}" for share in (shares[row] for row in rows))]
                  for name, shares in splits(runs)]
         parts += [table(["right answers, by what the data offered", *(f"{LABELS[row]} ({number(seeds[row], 'seed')})" for row in rows)],
                         *lines), ""]
         parts += [*invented_table(runs, rows), *kinds_table(runs, rows)]
-    return parts + [
-        "A place is *in the document* if its words stand there, as the birth place or otherwise. Pretraining cuts every document off after 4 to 112 "
-        "characters, at random each time, so that what stands early is read oftener than what stands late, and what begins after 112 never.", ""]
+    return parts + [prose("""
+        A place is *in the document* if its words stand there, as the birth place or otherwise. Pretraining cuts every document off after
+        4 to 112 characters, at random each time, so that what stands early is read oftener than what stands late, and what ends after 112
+        never whole."""), ""]
 
 
 def invented_table(runs, rows):
     lines = []
     for row in rows:
-        found = analysis.guessing(runs, row)
-        names = dict(found.top)
-        apart = analysis.told_apart(runs, row)
-        everywhere = {}
-        for run in having(runs, row):
-            for answer in run.rows[row].invented:
-                everywhere[answer["prediction"]] = everywhere.get(answer["prediction"], 0) + 1
-        cells = [LABELS[row], f"{found.asked:,}", *(percent(everywhere.get(city, 0) / found.asked) for city in ("London", "Paris")),
-                 ", ".join(f"{shown(place)} {percent(share, 0)}" for place, share in list(names.items())[:5]), found.different,
+        found, apart = analysis.guessing(runs, row), analysis.told_apart(runs, row)
+        cells = [LABELS[row], f"{found.asked:,}", *(percent(found.shares.get(city, 0)) for city in ("London", "Paris")),
+                 ", ".join(f"{shown(place)} {percent(share, 0)}" for place, share in list(found.shares.items())[:5]), len(found.shares),
                  f"{found.median_probability:.3f}", percent(found.above_half), "–" if apart is None else f"{apart:.2f}"]
         if found.expected is not None:
             cells += [percent(found.expected), percent(found.best)]
         lines.append(cells)
-    head = ["asked about invented people", "questions", "London", "Paris", "most frequent answers", "different", "median probability", "above ½",
-            "read of or not: told apart"]
+    head = ["asked about invented people", "questions", "London", "Paris", "most frequent answers", "different", "median probability",
+            "above ½", "read of or not: told apart"]
     if runs[0].invented_world:
         head += ["right, expected", "best guess, expected"]
-    note = ("Nobody of these names is in any document or example. *Told apart*: how often an answer about somebody whose place could be read early has "
-            "a higher probability than one about an invented person; ½ is no difference, 1 a perfect one.")
+    note = prose("""
+        Nobody of these names is in any document or example. *Told apart*: how often an answer about somebody whose place could be read
+        early has a higher probability than one about an invented person; ½ is no difference, 1 a perfect one.""")
     if runs[0].invented_world:
-        note += (" *Right, expected*: the probability, by the rules that the world was drawn from, that somebody of such a name was born in the place "
-                 "answered.")
+        note += " " + prose("""
+            *Right, expected*: the probability, by the rules that the world was drawn from, that somebody of such a name was born in the
+            place answered.""")
     return [table(head, *lines), "", note, ""]
 
 
 def kinds_table(runs, rows):
-    words = {"right": "right", "in the document": "wrong, but in the person's own document", "in finetuning": "wrong, and the answer of a finetuning example",
-             "in the corpus": "wrong, and somewhere else in the corpus", "nowhere": "wrong, and nowhere in the corpus", "empty": "nothing"}
+    words = {"right": "right", "in the document": "wrong, but in the person's own document",
+             "in finetuning": "wrong, and the answer of a finetuning example", "in the corpus": "wrong, and somewhere else in the corpus",
+             "nowhere": "wrong, and nowhere in the corpus", "empty": "nothing"}
     shares = {row: analysis.kinds(runs, row) for row in rows}
     lines = [[words[kind], *(percent(shares[row][kind].value) for row in rows)] for kind in analysis.KINDS]
     if runs[0].invented_world:
         lines.append(["right, expected if only names were known", *(percent(analysis.expected_of_guesses(runs, row)) for row in rows)])
     return [table(["what the dev answers are", *(LABELS[row] for row in rows)], *lines), ""]
-
-
-def shown(place):
-    """A prediction in a table's cell."""
-    return place.replace("|", "\\|") if place.strip() else "(nothing)"
 
 
 # ---- how far an answer can be believed ------------------------------------------------------------------------------
@@ -253,8 +199,8 @@ COVERAGES = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 
 def belief_section(by_data, plots):
     parts = ["## How far an answer can be believed", "",
-             "The probability of an answer is the product over its characters and the ⁇ that closes it, as `evaluate --scores_path FILE.tsv` writes it. A "
-             "model that may decline answers only where it is above a threshold.", ""]
+             prose("""The probability of an answer is the product over its characters and the ⁇ that closes it, as `evaluate --scores_path
+             FILE.tsv` writes it. A model that may decline answers only where it is above a threshold."""), ""]
     for data, runs in by_data.items():
         lines = []
         for row in rows_in(runs):
@@ -264,16 +210,16 @@ def belief_section(by_data, plots):
             lines.append([LABELS[row], *(f"{percent(point[1])} (≥ {point[2]:.2f})" if point else "–" for point in points),
                           "–" if quality is None else f"{quality:.2f}", percent(analysis.calibration_error(pairs)),
                           percent(statistics.fmean(p for p, _ in pairs))])
-        parts += [f"### {name_of(data)[0].upper()}{name_of(data)[1:]}", "",
+        parts += [heading(data), "",
                   *plots(data, "belief", "Left: share of right answers over their mean probability, ten bins, with the diagonal of perfect "
                                          "calibration. Right: accuracy over coverage."),
                   table(["right, of the questions answered", *(f"answering {percent(c, 0)}" for c in COVERAGES), "right above wrong",
                          "calibration error", "mean probability"], *lines), ""]
-    return parts + [
-        "In brackets the threshold. *Right above wrong*: how often a right answer has a higher probability than a wrong one (the area under the ROC curve; ½ "
-        "is chance). *Calibration error*: how far, on the mean over ten bins of as many answers, the share of right answers lies from the "
-        "probability claimed. Thresholds are read off the same dev questions that they are judged by, so that on others a little less is to "
-        "be expected.", ""]
+    return parts + [prose("""
+        In brackets the threshold. *Right above wrong*: how often a right answer has a higher probability than a wrong one (the area under
+        the ROC curve; ½ is chance). *Calibration error*: how far, on the mean over ten bins of as many answers, the share of right
+        answers lies from the probability claimed. Thresholds are read off the same dev questions that they are judged by, so that on
+        others a little less is to be expected."""), ""]
 
 
 def beam_section(by_data):
@@ -283,111 +229,22 @@ def beam_section(by_data):
             change = analysis.beam_change(runs, row)
             before = statistics.fmean(answer["correct"] for run in having(runs, row) for answer in run.rows[row].answers)
             after = statistics.fmean(answer["correct"] for run in having(runs, row) for answer in run.rows[row].beam)
-            lines.append([name_of(data), LABELS[row], f"{change.asked:,}", change.different, change.more_probable, change.gained, change.lost,
-                          percent(before), percent(after)])
+            lines.append([name_of(data), LABELS[row], f"{change.asked:,}", change.different, change.more_probable, change.gained,
+                          change.lost, percent(before), percent(after)])
     return ["## The most probable place instead of the most probable letters", "",
-            "`evaluate` takes the most probable character each time, as the course's code does. The best first letter need not begin the best place: "
-            "`evaluate --beam 8` follows eight beginnings at once and predicts the place that is most probable as a whole.", "",
-            table(["data", "", "questions", "other answer", "of these more probable", "now right", "now wrong", "greedy", "beam 8"], *lines), ""]
-
-
-# ---- part 3 ---------------------------------------------------------------------------------------------------------
-
-def essay_section(by_data):
-    """Part 3 of the handout, answered with the figures of the first data set that has the pretrained vanilla model."""
-    found = [(data, runs) for data, runs in by_data.items() if having(runs, "vanilla.pretrain") and having(runs, "vanilla.nopretrain")]
-    if not found:
-        return []
-    data, runs = found[0]
-    return ["## Part 3 of the assignment, answered with these figures", "",
-            f"Figures are those of {name_of(data)} where nothing else is said, of the pretrained vanilla model.", "",
-            *why_pretraining(runs), *why_concern(data, runs, by_data), *what_strategy(data, runs, by_data)]
-
-
-def accuracy(runs, row):
-    return statistics.fmean(c for run in having(runs, row) for c in run.rows[row].correct())
-
-
-def why_pretraining(runs):
-    shares = analysis.split(runs, "vanilla.pretrain", lambda question, _: question["document"])
-    early, others = shares.get("early", Share(0, 0)), Share(0, 0)
-    for where in ("late", "absent", "none"):
-        if where in shares:
-            others = Share(others.count + shares[where].count, others.total + shares[where].total)
-    text = (
-        "Because the answers are in the text that it was pretrained on, and in nothing else that it sees. Of the people of the dev questions "
-        f"{runs[0].facts['dev people in finetuning'] or 'none'} is among those of the finetuning examples, so a model that has only these can learn what an answer looks like and how places are spelled, and then has to "
-        f"guess: {percent(accuracy(runs, 'vanilla.nopretrain'))}. Span corruption asks for a place again and again, given the rest of its "
-        "document, the name first; what links the name to the place is what lowers the loss. Finetuning then need not teach places, only that the "
-        f"question asks for them: {percent(accuracy(runs, 'vanilla.pretrain'))}. The split says that this is recall: where the place stands "
-        f"within the first 112 characters of the person's document, {early.count} of {early.total} answers are right ({percent(early.value)}")
-    if others.total:
-        text += f"); where pretraining never reads it there, {others.count} of {others.total} ({percent(others.value)}"
-    return ["**(a) Why does pretraining lift the accuracy?** " + text + ").", ""]
-
-
-def why_concern(data, runs, by_data):
-    pairs = analysis.pooled(runs, "vanilla.pretrain")
-    wrong = sum(not correct for _, correct in pairs) / len(pairs)
-    sure = [correct for p, correct in pairs if p > 0.5]
-    kinds = analysis.kinds(runs, "vanilla.pretrain")
-    places = kinds["in finetuning"].count / (wrong * len(pairs)) if wrong else None
-    text = (f"Of all answers {percent(wrong)} are wrong, and of the wrong ones {percent(places)} are places that are the right answer for somebody "
-            "else in the finetuning examples: they read no worse than the right ones. Two reasons why that is a concern wherever people are shown "
-            "such answers:")
-    first = ("*Nobody can check by reading.* A wrong place looks like a right one, so an error is found only by whoever knows already. An assistant that "
-             "fills in a form, a biography or a search result passes it on, and the next text that is learned from may hold it.")
-    second = ("*What is sure of itself is believed.* ")
-    if sure:
-        second += (f"The model gives {len(sure)} of {len(pairs):,} answers a probability above ½, and {percent(1 - statistics.fmean(sure))} of these "
-                   "are wrong. ")
-    second += ("Whoever shows only the answer hides even what the model knows of its own doubt, and a person who is described wrongly has no way to see "
-               "why.")
-    return ["**(b) Two reasons why fluent made-up answers are a concern.** " + text, "", f"1. {first}", f"2. {second}", "",
-            "The wrong answers with the highest probability, first seed of each:", "", confident_errors(data, runs, by_data), ""]
-
-
-def confident_errors(data, runs, by_data, count=4):
-    lines = []
-    for one, group in by_data.items():
-        for row in ("vanilla.pretrain", "synthesizer.pretrain"):
-            if not having(group, row):
-                continue
-            run = having(group, row)[0]
-            order = sorted(range(len(run.questions)), key=lambda i: -run.rows[row].answers[i]["probability"])
-            for i in [i for i in order if not run.rows[row].answers[i]["correct"]][:count]:
-                answer, question = run.rows[row].answers[i], run.questions[i]
-                who = question.get("name", f"line {i + 1} of birth_dev.tsv")
-                lines.append([name_of(one), LABELS[row], who, shown(run.rows[row].predictions["dev"][i]), f"{answer['probability']:.3f}",
-                              question.get("place", "–"), answer["kind"]])
-    return table(["data", "", "asked about", "answer", "probability", "true place", "the answer is"], *lines)
-
-
-def what_strategy(data, runs, by_data):
-    found = analysis.guessing(runs, "vanilla.pretrain")
-    most = ", ".join(f"{shown(place)} ({percent(share, 0)})" for place, share in found.top[:3])
-    text = (f"Asked about {found.asked:,} invented people, it answers all the same: {found.different} different places, most often {most}, with a median "
-            f"probability of {found.median_probability:.3f}. What it can go by is the name alone: which places were frequent as answers, and which went "
-            "with names that are spelled alike, the same given name, the same kind of surname. ")
-    for one, group in by_data.items():
-        if group[0].invented_world and having(group, "vanilla.pretrain"):
-            guesses = analysis.guessing(group, "vanilla.pretrain")
-            text += (f"On {name_of(one)}, whose probabilities are known, such answers would be right for {percent(guesses.expected)} of the people who could "
-                     f"bear these names; the best guess that names allow reaches {percent(guesses.best)}. ")
-    apart = analysis.told_apart(runs, "vanilla.pretrain")
-    text += (f"It is a concern since nothing in the answer says that it is one of these: an answer about somebody whose place it could read has a higher "
-             f"probability than one about an invented person in {percent(apart, 0)} of all pairs (half would be no difference). And a guess from the "
-             "name is a guess from what a name says of origin: people are then described by the group that their name suggests, and the rarer "
-             "their case, the more surely wrongly.")
-    return ["**(c) What does it do with a name that it never read?** " + text, ""]
+            prose("""`evaluate` takes the most probable character each time, as the course's code does. The best first letter need not begin
+            the best place: `evaluate --beam 8` follows eight beginnings at once and predicts the place that is most probable as a
+            whole."""), "",
+            table(["data", "", "questions", "other answer", "of these more probable", "now right", "now wrong", "greedy", "beam 8"],
+                  *lines), ""]
 
 
 # ---- the runs -------------------------------------------------------------------------------------------------------
 
 def runs_section(by_data):
     parts = ["## The runs", "",
-             "Each has a folder below `results/` with its record: commands, commit, machine, predictions of dev and test, probabilities, loss and learning rate.",
-             "`utils.evaluate_places` gives the accuracies above for the predictions there.", ""]
+             prose("""Each has a folder with its record: commands, commit, machine, predictions of dev and test, probabilities, loss and
+             learning rate. `utils.evaluate_places` gives the accuracies above for the predictions there."""), ""]
     for data, runs in by_data.items():
         lines = []
         for run in runs:
@@ -411,7 +268,7 @@ def page(by_data, plots):
     return "\n".join([
         "# Results", "", "<!-- generated by tools/report.py from the kept records; do not edit -->", "",
         *results_section(by_data), *training_section(by_data, plots), *recall_section(by_data, plots), *belief_section(by_data, plots),
-        *beam_section(by_data), *essay_section(by_data), *runs_section(by_data)]).rstrip("\n") + "\n"
+        *beam_section(by_data), *essay(by_data), *runs_section(by_data)]).rstrip("\n") + "\n"
 
 
 def plot_writer(by_data, folder, shown_as):
