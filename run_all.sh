@@ -51,24 +51,30 @@ if command -v flock >/dev/null; then
     flock -n 9 || usage_error "another run_all.sh, or a training that one has left behind, is at work in $out"
 fi
 
-commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
-[ "$commit" = unknown ] || [ -z "$(git status --porcelain --untracked-files=no)" ] || commit=$commit+
+machine=$("$PYTHON" tools/machine.py)
+
+# complete OUTPUT: whether a stage's output is there, for predictions with their probabilities; - stands for none.
+complete() {
+    [ "$1" = - ] || { [ -e "$1" ] && { [ "$1" = "${1%.predictions}" ] || [ -e "${1%.predictions}.scores.tsv" ]; }; }
+}
 
 # stage NAME OUTPUT COMMAND…: runs the command (`run FUNCTION VARIANT …` is run.py's) unless it is complete, that is, it once ended well
-# and its output (a path, or - for none) is still there. Its standard output is kept in logs/NAME.log, what it was in
-# stages/NAME.command (the code's commit, then the words, one a line), and how long it took in stages/NAME.seconds, earlier attempts
-# that were stopped counted in, but for those that were killed.
+# and its output is still there. Its standard output is kept in logs/NAME.log, its words in stages/NAME.command, one a line, the
+# machines and commits that it ran on in stages/NAME.machines, one an attempt, and how long it took in stages/NAME.seconds, earlier
+# attempts that were stopped counted in, but for those that were killed.
 stage() {
     local name=$1 output=$2 mark=$out/stages/$1.seconds start=$SECONDS earlier status=0
     shift 2
     [ "$1" != run ] || set -- "$PYTHON" src/run.py "$2" "$3" "$data/wiki.txt" --recipe "$recipe" --seed "$seed" "${@:4}"
-    if [ -e "$mark" ] && { [ "$output" = - ] || [ -e "$output" ]; }; then
+    if [ -e "$mark" ] && complete "$output"; then
         echo "== $name: complete ($(cat "$mark") s), not run again"
         [ ! -e "$out/logs/$name.log.part" ] || mv "$out/logs/$name.log.part" "$out/logs/$name.log"
         return
     fi
     echo "== $name"
-    printf '%s\n' "$commit" "$@" > "$out/stages/$name.command"
+    printf '%s\n' "$@" > "$out/stages/$name.command"
+    [ ! -e "$mark" ] || rm -f "$out/stages/$name.machines"  # what it made is gone, and it is made anew
+    echo "$machine" >> "$out/stages/$name.machines"
     earlier=$(cat "$mark.part" 2>/dev/null || echo 0)
     # The command's own subshell marks it complete: it is there to the command's end, also where this script is killed alone.
     # tee -i: Ctrl-C is for the command, which has something to say yet.
@@ -111,7 +117,7 @@ finetune_and_ask() {
     ask "$label.dev" "$2" "$params" "$data/birth_dev.tsv"
     ask "$label.test" "$2" "$params" "$data/birth_test_inputs.tsv"
     ask "$label.beam" "$2" "$params" "$data/birth_dev.tsv" --beam 8
-    ask "$label.invented" "$2" "$params" "$out/invented.tsv"
+    [ ! -s "$out/invented.tsv" ] || ask "$label.invented" "$2" "$params" "$out/invented.tsv"
 }
 
 # ask STAGE VARIANT PARAMS QUESTIONS [FLAG…]

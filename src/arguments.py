@@ -14,7 +14,8 @@ from recipe import RECIPES
 READS = {"pretrain": [], "finetune": ["reading_params_path", "finetune_corpus_path"],
          "evaluate": ["reading_params_path", "eval_corpus_path"]}
 WRITES = {"pretrain": ["writing_params_path"], "finetune": ["writing_params_path"], "evaluate": ["outputs_path", "scores_path"]}
-MOST_BEAMS = 256
+NO_BEAM = 1
+MOST_BEAMS = 256  # of each question; a vocabulary has about as many characters
 OPTIONAL = {("finetune", "reading_params_path"), ("evaluate", "scores_path")}
 
 
@@ -45,9 +46,9 @@ def parse_arguments(arguments=None):
     parser.add_argument("--eval_corpus_path", help="questions to answer, with or without places (evaluate)")
     parser.add_argument("--outputs_path", help="where to write the predicted places (evaluate)")
     parser.add_argument("--scores_path", help="where to write a table of the predictions with their probabilities (evaluate)")
-    parser.add_argument("--beam", type=int, default=1, metavar="N",
-                        help="predict the most probable place as a whole, following N beginnings at once; default 1, the most probable "
-                             "character each time (evaluate)")
+    parser.add_argument("--beam", type=int, default=NO_BEAM, metavar="N",
+                        help="predict the place that is most probable as a whole, of those found by following N beginnings at once; "
+                             "default 1, the most probable character each time (evaluate)")
     parser.add_argument("--tb_log_dir", help="where to write loss and learning rate for TensorBoard, if it is installed (pretrain, "
                                              "finetune)")
     parser.add_argument("--seed", type=int, default=0, help="of initial parameters, data and dropout; default 0")
@@ -129,7 +130,7 @@ def note_unused_flags(args):
     used.update(READS[args.function] + WRITES[args.function])
     flags = {flag for by_function in (READS, WRITES) for names in by_function.values() for flag in names} | {"beam", "tb_log_dir"}
     for flag in sorted(flags - used):
-        if getattr(args, flag) not in (None, 1):  # --beam is 1 where it is not given
+        if getattr(args, flag) not in (None, NO_BEAM):
             note(f"note: {args.function} makes no use of --{flag}")
 
 

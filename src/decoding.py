@@ -195,10 +195,10 @@ class RecomputingReader:
         self.texts = [list(self.texts[row]) for row in rows]
 
 
-def write_greedily(reader, ids, stop_id, room, _=1):
+def write_greedily(reader, ids, stop_id, room, beam=1):
     """
     An Answer for each row of the reader: the most probable id at each step, up to stop_id or room[row] ids. ids: what is to be read
-    next, one a row.
+    next, one a row. beam: as write_most_probable() has it; here it is 1.
     """
     written, log_probabilities = [[] for _ in ids], [0.0] * len(ids)
     rows, unfinished = list(range(len(ids))), set(range(len(ids)))
@@ -233,8 +233,8 @@ def write_most_probable(reader, ids, stop_id, room, beam):
     rows, begun = list(range(len(ids))), [([], 0.0) for _ in ids]  # what is followed: the prompt and its beginning so far
     while rows:
         logits = reader.next_logits(ids)
-        V, scores = logits.size(-1), logits.log_softmax(dim=-1).double()
-        scores += torch.tensor([score for _, score in begun], dtype=torch.double, device=scores.device)[:, None]
+        V, scores = logits.size(-1), logits.log_softmax(dim=-1).cpu().double()  # not every device has float64, and these are small
+        scores += torch.tensor([score for _, score in begun], dtype=torch.double)[:, None]
         asked = sorted(set(rows))
         slots = [(asked.index(row), place - rows.index(row)) for place, row in enumerate(rows)]  # rows stand together
         table = scores.new_full((len(asked), beam, V), -math.inf)  # (Q, N, V)

@@ -125,11 +125,15 @@ def evaluate(model, pretrain_dataset, eval_corpus_path, outputs_path, scores_pat
 def scores_table(questions, places, answers):
     """
     The lines of a TSV table: question, prediction, its probability (the product over its characters and the closing ⁇), and, where the
-    file has it, the true place and whether the prediction is right (1 or 0).
+    file has it, the true place and whether the prediction is right (1 or 0). After a beam search also whether no other answer can be
+    more probable (1 or 0).
     """
-    yield "question\tprediction\tprobability\tplace\tcorrect"
+    searched = any(answer.proven is not None for answer in answers)
+    yield "question\tprediction\tprobability\tplace\tcorrect" + "\tproven" * searched
     for question, place, answer in zip(questions, places, answers):
-        known = ("", "") if question.place is None else (question.place, f"{place == question.place:d}")
+        known = ["", ""] if question.place is None else [question.place, f"{place == question.place:d}"]
+        if searched:
+            known.append(f"{bool(answer.proven):d}")
         yield "\t".join((question.text, place.replace("\t", " "), f"{math.exp(answer.log_probability):.6g}", *known))
 
 

@@ -502,7 +502,7 @@ def evaluation(folder):
                  "another number of predictions than of questions")
             must(scores[0][0] in (0, count) and 0 <= scores[0][1] <= scores[0][0], "an impossible score", scores)
             rows = [line.split("\t") for line in scored.read_bytes().decode("utf-8").removesuffix("\n").split("\n")]
-            must(len(rows) == count + 1 and {len(row) for row in rows} == {5}, "another table than of five columns and a row a question")
+            must(len(rows) == count + 1 and {len(row) for row in rows} == {6}, "another table than of six columns and a row a question")
             must(sum(row[4] == "1" for row in rows) == scores[0][1], "another score in the table", rows)
         else:
             must(not outputs.exists() and not scored.exists(), "predictions in spite of an error")

@@ -351,3 +351,26 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError):
         mc.write_file(path, "new\n")
     assert path.read_bytes() == b"old\n" and list(tmp_path.iterdir()) == [path]
+
+
+def test_questions_about_people_who_are_in_no_document(tmp_path, full):
+    mc.main(["--unseen", str(tmp_path / "asked.tsv")])
+    lines = (tmp_path / "asked.tsv").read_text(encoding="utf-8").splitlines()
+    names = [line.removeprefix("Where was ").removesuffix(" born?") for line in lines]
+    assert len(set(names)) == mc.N_UNSEEN and all(line == f"Where was {name} born?" for line, name in zip(lines, names))
+    assert not any(name in full.texts["wiki.txt"] for name in names)
+    (tmp_path / "wiki.txt").write_text(full.texts["wiki.txt"] + f"{names[0]}. {names[0]} was a cook .\n", encoding="utf-8")
+    mc.main(["--unseen", str(tmp_path / "more.tsv"), "--wiki", str(tmp_path / "wiki.txt")])
+    assert names[0] not in (tmp_path / "more.tsv").read_text(encoding="utf-8")
+
+
+def test_a_text_that_cannot_spell_names_gets_no_questions(tmp_path, capsys):
+    (tmp_path / "wiki.txt").write_text("no capitals here .\n", encoding="utf-8")
+    mc.main(["--unseen", str(tmp_path / "asked.tsv"), "--wiki", str(tmp_path / "wiki.txt")])
+    assert (tmp_path / "asked.tsv").read_text(encoding="utf-8") == "" and capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_text_that_is_not_there_is_one_line(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        mc.main(["--unseen", str(tmp_path / "asked.tsv"), "--wiki", str(tmp_path / "none.txt")])
+    assert "none.txt: No such file or directory" in capsys.readouterr().err

@@ -24,6 +24,7 @@ CASES = {
     "none right": [dict(skill=dict.fromkeys(ROWS, 0))],
     "all right": [dict(skill=dict.fromkeys(ROWS, 1))],
     "few questions": [dict(count=3)],
+    "nobody invented": [dict(asked=0)],
     "no world known": [dict(invented=False, data="course")],
 }
 
@@ -157,7 +158,7 @@ def test_the_bars_are_the_shares_of_right_answers_with_wilsons_intervals(case, a
             index = names.index(f"{group}\n({len(at)} questions)")
             right, total = sum(record[row]["dev"][i]["correct"] for record in written for i in at), len(at) * len(written)
             assert container[index].get_width() == pytest.approx(right / total)
-            low, high = analysis.wilson(right / total, total)
+            low, high = analysis.wilson(right / total, len(at))  # each question once, however many seeds
             assert sorted(x for x, _ in segments[index]) == pytest.approx([low, high], abs=1e-9)
     assert axes.get_xlabel() == "right answers, % (95% interval)" and axes.get_xlim()[0] == 0
     tick, label = next((tick, label.get_text()) for tick, label in zip(axes.get_xticks(), axes.get_xticklabels()) if tick > 0)
@@ -189,7 +190,7 @@ def test_reliability_and_coverage_are_those_of_the_answers(axes_of, tmp_path):
         assert list(line.get_xdata()) == pytest.approx([statistics.fmean(p for p, _ in answers[k:k + 8]) for k in range(0, 80, 8)])
         assert sum(line.get_ydata()) * 8 == pytest.approx(sum(correct for _, correct in answers))
         for share, segment in zip(line.get_ydata(), errors.get_segments(), strict=True):
-            assert sorted(y for _, y in segment) == pytest.approx(analysis.wilson(share, 8), abs=1e-9)
+            assert sorted(y for _, y in segment) == pytest.approx(analysis.wilson(share, 8 / 2), abs=1e-9)  # two seeds
         points = list(zip(curve.get_xdata(), curve.get_ydata()))
         assert points[-1] == pytest.approx((1, sum(correct for _, correct in answers) / 80))
         sizes = sorted({sum(p >= threshold for p, _ in answers) for threshold, _ in answers})

@@ -14,8 +14,11 @@ import pytest
 
 import corpus_world
 import record
+import report
 from dataset import InputError
+from analysis import load_runs
 from fetch_data import FILES, File
+from make_corpus import make_corpus, unseen_people
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -54,11 +57,13 @@ ANSWERS = {
                          ("Xanadu", "0.3", "nowhere"), ("far away", "0.2", "in the document")],
     "synthesizer.pretrain": [("Porto", "0.9", "in the document"), ("York", "0.8", "right"), ("Brøgger", "0.7", "in the document"),
                              ("York", "0.6", "in the corpus"), ("Ngo", "0.5", "in the corpus"), ("Stx Ives", "0.4", "in the document"),
-                             ("Bonn", "0.3", "right"), ("Bon", "0.2", "in the corpus")],
+                             ("Bonn", "0.3", "right"), ("Bon", "0.2", "nowhere")],
 }
 RIGHT = {"vanilla.nopretrain": 2, "vanilla.pretrain": 3, "synthesizer.pretrain": 2}
 PARAMS = {"vanilla.nopretrain": "vanilla.model", "vanilla.pretrain": "vanilla.finetune", "synthesizer.pretrain": "synthesizer.finetune"}
-INVENTED = ["Where was Moe Foo born?", "Where was Zed Bar born?"]
+INVENTED = {"Where was Moe Foo born?": "London", "Where was Zed Bar born?": "Porto"}
+MACHINE = {"hardware": "machine A", "precision": "bfloat16", "versions": {"python": "3.11", "torch": "2.13"}, "commit": "abc1234"}
+KINDS = ("finetune", "dev", "test", "beam", "invented")
 LOG = {"step": 10, "epoch": 1, "loss": 1.5, "lr": 0.006, "seconds": 2.0}
 
 
@@ -79,32 +84,38 @@ def write(path, *lines):
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
 
-def write_run(folder, rows=ANSWERS, people=PEOPLE, invented=INVENTED, seconds=60, answers=ANSWERS):
-    """A folder as run_all.sh leaves it, with the rows given."""
-    (folder / "stages").mkdir(parents=True)
+def write_run(folder, rows=ANSWERS, people=PEOPLE, invented=INVENTED, seconds=60, answers=ANSWERS, attempts=(MACHINE,)):
+    """A folder as run_all.sh leaves it, with the rows given. invented: {question: answer}; none if the corpus cannot spell the names."""
+    (folder / "stages").mkdir(parents=True, exist_ok=True)
     head = "question\tprediction\tprobability\tplace\tcorrect"
     for row in rows:
         given = [(place, probability) for place, probability, *_ in answers[row]]
         table = [f"{asked(name)}\t{said}\t{probability}\t{place}\t{said == place:d}"
                  for (said, probability), (name, place) in zip(given, people.items(), strict=True)]
-        beam = [line.replace("\t0.", "\t0.9", 1) for line in table]
+        beam = [line.replace("\t0.", "\t0.9", 1) + f"\t{number % 2}" for number, line in enumerate(table, start=1)]
         write(folder / f"{row}.dev.predictions", *(place for place, _ in given))
         write(folder / f"{row}.beam.predictions", *(place for place, _ in given))
         write(folder / f"{row}.test.predictions", *(f"{row} {number}" for number in range(len(TEST_PEOPLE))))
         write(folder / f"{row}.dev.scores.tsv", head, *table)
-        write(folder / f"{row}.beam.scores.tsv", head, *beam)
-        write(folder / f"{row}.invented.scores.tsv", head, *(f"{question}\tLondon\t0.12\t\t" for question in invented))
+        write(folder / f"{row}.beam.scores.tsv", f"{head}\tproven", *beam)
+        if invented:
+            write(folder / f"{row}.invented.predictions", *invented.values())
+            write(folder / f"{row}.invented.scores.tsv", head, *(f"{question}\t{place}\t0.12\t\t" for question, place in invented.items()))
         write(folder / f"{PARAMS[row]}.params.log.jsonl", json.dumps({**LOG, "loss": 0.5}))
-        stages = [f"{row}.finetune", f"{row}.dev", f"{row}.test", f"{row}.beam", f"{row}.invented"]
         if row != "vanilla.nopretrain":
             write(folder / f"{row}.params.log.jsonl", json.dumps(LOG))
-            stages.insert(0, row)
-        for number, stage in enumerate(stages):
+        for number, stage in enumerate(stages_of(row, invented)):
+            function = {row: "pretrain", f"{row}.finetune": "finetune"}.get(stage, "evaluate")
             write(folder / "stages" / f"{stage}.seconds", seconds + number)
-            write(folder / "stages" / f"{stage}.command", "abc1234", "/usr/bin/python3", "src/run.py", "finetune", row.split(".")[0],
+            write(folder / "stages" / f"{stage}.machines", *map(json.dumps, attempts))
+            write(folder / "stages" / f"{stage}.command", "/usr/bin/python3", "src/run.py", function, row.split(".")[0],
                   folder / "secret" / "wiki.txt", "--seed", 0, "--writing_params_path", folder / "v.params")
     write(folder / "stages" / "london.seconds", 1)
     return folder
+
+
+def stages_of(row, invented=True):
+    return [row] * (row != "vanilla.nopretrain") + [f"{row}.{kind}" for kind in KINDS if invented or kind != "invented"]
 
 
 def table_of(path):
@@ -171,8 +182,31 @@ def test_each_answer_has_its_probability_and_kind(recorded, row):
                 for number, (_, probability, kind) in enumerate(ANSWERS[row], start=1)]
     assert table_of(recorded / f"{row}.dev.answers.tsv") == expected
     for answer in expected:
-        answer["probability"] = answer["probability"].replace("0.", "0.9")
+        answer |= {"probability": answer["probability"].replace("0.", "0.9"), "proven": str(int(answer["line"]) % 2)}
     assert table_of(recorded / f"{row}.beam.answers.tsv") == expected
+
+
+@pytest.mark.parametrize("place, kind", [
+    ("Leeds", "right"), ("Porto", "in the document"), ("hats", "in the document"), ("Hull", "in finetuning"), ("Bonn", "in the corpus"),
+    ("St. Ives", "in the corpus"), ("York", "in the corpus"), ("hat", "nowhere"), ("Bon", "nowhere"), ("Hul", "nowhere"),
+    ("orkshire", "nowhere"), ("leeds", "nowhere"), ("St+ Ives", "nowhere"), ("", "empty"), (" ", "empty")])
+def test_an_answer_is_of_the_first_kind_that_holds_and_by_whole_words(place, kind):
+    question = record.parse_questions(f"\n{asked('Ann Lee')}\tLeeds\n")[0]
+    found = record.answer_facts({"prediction": place, "probability": "0.5"}, question, record.Documents("\n".join(DOCUMENTS)),
+                                {"Hull": 2, "Leeds": 1, "Porto": 1}, False)
+    assert found == {"line": 2, "probability": "0.5", "correct": int(kind == "right"), "kind": kind}
+
+
+def test_an_answer_goes_by_its_questions_line(tmp_path):
+    """Blank lines are no questions, but count as lines."""
+    data, run = write_data(tmp_path / "little"), write_run(tmp_path / "run", rows=["vanilla.nopretrain"])
+    first, *others = [f"{asked(name)}\t{place}" for name, place in PEOPLE.items()]
+    write(data / "birth_dev.tsv", "", first, "", " ", *others)
+    record.make_record(data, run, "course", 0, tmp_path / "kept")
+    for kind in ("dev", "beam"):
+        lines = table_of(tmp_path / "kept" / f"vanilla.nopretrain.{kind}.answers.tsv")
+        assert [line["line"] for line in lines] == ["2", *map(str, range(5, 12))]
+        assert [line["kind"] for line in lines] == [kind for *_, kind in ANSWERS["vanilla.nopretrain"]]
 
 
 def test_predictions_logs_and_answers_about_invented_people_are_kept(recorded):
@@ -184,7 +218,7 @@ def test_predictions_logs_and_answers_about_invented_people_are_kept(recorded):
         assert json.loads((recorded / f"{row}.finetune.log.jsonl").read_text()) == {**LOG, "loss": 0.5}
         assert (recorded / f"{row}.log.jsonl").exists() == (row != "vanilla.nopretrain")
         assert table_of(recorded / f"{row}.invented.scores.tsv") == [
-            {"question": question, "prediction": "London", "probability": "0.12"} for question in INVENTED]
+            {"question": question, "prediction": place, "probability": "0.12"} for question, place in INVENTED.items()]
     assert json.loads((recorded / "synthesizer.pretrain.log.jsonl").read_text()) == LOG
     kinds = ("dev.answers.tsv", "beam.answers.tsv", "invented.scores.tsv", "dev.predictions", "test.predictions", "beam.predictions",
              "finetune.log.jsonl", "log.jsonl")
@@ -200,14 +234,38 @@ def test_the_record_has_accuracies_and_how_they_came_about(recorded):
         row: {"correct": right, "total": 8} for row, right in RIGHT.items()}
     stages = found["rows"]["vanilla.pretrain"]["stages"]
     assert {stage: facts["seconds"] for stage, facts in stages.items()} == {
-        "vanilla.pretrain": 60, **{f"vanilla.pretrain.{kind}": 60 + number
-                                   for number, kind in enumerate(("finetune", "dev", "test", "beam", "invented"), start=1)}}
-    assert stages["vanilla.pretrain"]["commit"] == "abc1234"
-    assert stages["vanilla.pretrain"]["command"] == "python src/run.py finetune vanilla wiki.txt --seed 0 --writing_params_path v.params"
-    assert "vanilla.nopretrain" not in found["rows"]["vanilla.nopretrain"]["stages"]
-    for facts in found["rows"].values():
-        assert facts["hardware"] and facts["precision"] in ("float32", "bfloat16")
-        assert set(facts["versions"]) == {"python", "torch", "numpy"}
+        "vanilla.pretrain": 60, **{f"vanilla.pretrain.{kind}": 60 + number for number, kind in enumerate(KINDS, start=1)}}
+    words = "vanilla wiki.txt --seed 0 --writing_params_path v.params"
+    assert stages["vanilla.pretrain"]["command"] == f"python src/run.py pretrain {words}"
+    assert stages["vanilla.pretrain.dev"]["command"] == f"python src/run.py evaluate {words}"
+    for row, facts in found["rows"].items():
+        assert set(facts) == {"dev", "stages"} and list(facts["stages"]) == stages_of(row)
+        for stage in facts["stages"].values():
+            assert set(stage) == {"command", "seconds", "machines"} and stage["machines"] == [MACHINE]
+
+
+def test_a_stage_has_the_machines_of_all_its_attempts_each_once(tmp_path):
+    other = {**MACHINE, "hardware": "machine B"}
+    run = write_run(tmp_path / "r", attempts=(other, MACHINE, other, other))
+    record.make_record(write_data(tmp_path / "d"), run, "course", 0, tmp_path / "k")
+    for row in json.loads((tmp_path / "k" / "record.json").read_text())["rows"].values():
+        assert all(stage["machines"] == [other, MACHINE] for stage in row["stages"].values())
+    (run,) = load_runs(tmp_path / "k")["d"]
+    assert all(run.machines(row) == [other, MACHINE] for row in ANSWERS)
+
+
+def test_a_row_that_was_not_asked_about_invented_people_is_recorded_without_them(tmp_path):
+    """Not every corpus can spell the names."""
+    data, kept = write_data(tmp_path / "little"), tmp_path / "kept"
+    run = write_run(tmp_path / "run", invented={})
+    record.make_record(data, run, "course", 0, kept)
+    assert not list(kept.glob("*.invented.*"))
+    for row, facts in json.loads((kept / "record.json").read_text())["rows"].items():
+        assert list(facts["stages"]) == stages_of(row, invented=False)
+    by_data = load_runs(kept)
+    assert [row.invented for row in by_data["little"][0].rows.values()] == [[], [], []]
+    text = report.page(by_data, lambda *_: [])
+    assert "asked about invented people" not in text and "nan" not in text and "None" not in text
 
 
 def test_the_answer_london_is_scored_too(tmp_path):
@@ -280,12 +338,25 @@ def test_the_record_of_another_run_is_not_touched(recorded, tmp_path, monkeypatc
 @pytest.mark.parametrize("missing", ["vanilla.pretrain.dev.scores.tsv", "synthesizer.pretrain.beam.scores.tsv",
                                      "vanilla.nopretrain.invented.scores.tsv", "vanilla.pretrain.test.predictions",
                                      "synthesizer.pretrain.params.log.jsonl", "vanilla.model.params.log.jsonl",
-                                     "stages/vanilla.pretrain.dev.command"])
+                                     "stages/vanilla.pretrain.dev.command", "stages/synthesizer.pretrain.machines"])
 def test_a_missing_file_of_the_run_is_one_line(tmp_path, monkeypatch, capsys, missing):
     data, run = write_data(tmp_path / "little"), write_run(tmp_path / "run")
     (run / missing).unlink()
     assert missing in refusal(monkeypatch, capsys, data, run, tmp_path / "kept")
     assert not (tmp_path / "kept" / "record.json").exists()
+
+
+@pytest.mark.parametrize("row", ANSWERS)
+def test_every_stage_must_have_its_three_files(tmp_path, row):
+    run = write_run(tmp_path / "run", [row])
+    paths = [run / "stages" / f"{stage}.{kind}" for stage in stages_of(row) for kind in ("command", "machines", "seconds")]
+    assert sorted([*paths, run / "stages" / "london.seconds"]) == sorted((run / "stages").iterdir())
+    assert list(record.stages(run, row)) == stages_of(row)
+    for path in paths:
+        path.rename(tmp_path / "aside")
+        with pytest.raises((InputError, OSError), match=re.escape(path.name)):
+            record.stages(run, row)
+        (tmp_path / "aside").rename(path)
 
 
 def test_a_missing_data_file_is_one_line(tmp_path, monkeypatch, capsys):
@@ -311,7 +382,29 @@ def test_scores_of_other_questions_are_one_line(tmp_path, monkeypatch, capsys):
     head, first, *others = path.read_text(encoding="utf-8").splitlines()
     for lines in ([head, *others, first], [head, first, *others[:-1]]):
         write(path, *lines)
-        assert "not those of the dev questions" in refusal(monkeypatch, capsys, data, run, tmp_path / "kept")
+        assert path.name in refusal(monkeypatch, capsys, data, run, tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+
+
+@pytest.mark.parametrize("kind", ["dev", "beam"])
+@pytest.mark.parametrize("change", [lambda said: ["Leeds", *said[:-1]], lambda said: said[:-1], lambda said: [*said, "Leeds"],
+                                    lambda said: [*said[:-1], "Far away"], lambda said: [said[0] + " ", *said[1:]]])
+def test_scores_of_other_predictions_are_one_line(tmp_path, monkeypatch, capsys, kind, change):
+    """As when a stage was stopped between its two files."""
+    data, run = write_data(tmp_path / "little"), write_run(tmp_path / "run")
+    write(run / f"vanilla.pretrain.{kind}.predictions", *change([place for place, *_ in ANSWERS["vanilla.pretrain"]]))
+    line = refusal(monkeypatch, capsys, data, run, tmp_path / "kept")
+    assert str(run / f"vanilla.pretrain.{kind}.scores.tsv") in line and not (tmp_path / "kept").exists()
+
+
+def test_a_prediction_with_a_tab_is_the_same_in_both_files(tmp_path):
+    answers = {"vanilla.nopretrain": [("Hull City", "0.5")] * len(PEOPLE)}
+    data, run = write_data(tmp_path / "little"), write_run(tmp_path / "run", ["vanilla.nopretrain"], answers=answers)
+    for kind in ("dev", "beam"):
+        write(run / f"vanilla.nopretrain.{kind}.predictions", *["Hull\tCity"] * len(PEOPLE))
+    record.make_record(data, run, "course", 0, tmp_path / "kept")
+    assert (tmp_path / "kept" / "vanilla.nopretrain.dev.predictions").read_text() == "Hull\tCity\n" * len(PEOPLE)
+    assert {line["kind"] for line in table_of(tmp_path / "kept" / "vanilla.nopretrain.dev.answers.tsv")} == {"nowhere"}
 
 
 def test_the_command_finds_its_modules_and_writes_the_record(tmp_path):
@@ -326,8 +419,19 @@ def test_the_command_finds_its_modules_and_writes_the_record(tmp_path):
 # ---- the data's name ------------------------------------------------------------------------------------------------
 
 def test_files_of_the_generator_go_by_their_size(tmp_path):
-    (tmp_path / "corpus.json").write_text(json.dumps({"size": "quick"}))
-    assert record.name_of_data(tmp_path, {}) == ("quick", True)
+    """By what is in them, whatever the folder's name."""
+    texts = make_corpus("quick").files()
+    for folder in ("quick", "corpus", "bundled", "course"):
+        assert record.name_of_data(tmp_path / folder, texts) == ("quick", True)
+
+
+@pytest.mark.parametrize("file", [file.name for file in FILES])
+def test_other_files_do_not_get_a_known_name(tmp_path, file):
+    texts = make_corpus("quick").files()
+    texts[file] += "\n"
+    for folder in ("quick", "bundled", "course"):
+        assert record.name_of_data(tmp_path / folder, texts) == (f"{folder} (other files)", False)
+    assert record.name_of_data(tmp_path / "zoo", texts) == ("zoo", False)
 
 
 def test_the_projects_own_files_are_the_bundled_ones():
@@ -344,7 +448,9 @@ def test_the_courses_files_are_known_by_their_contents(tmp_path, monkeypatch):
     monkeypatch.setattr(record, "FILES", files)
     folder = tmp_path / "somewhere"
     assert record.name_of_data(folder, texts) == ("course", False)
-    assert record.name_of_data(folder, {**texts, "birth_dev.tsv": "c\n"}) == ("somewhere", False)
+    assert record.name_of_data(tmp_path / "quick", texts) == ("course", False)
+    for name in texts:
+        assert record.name_of_data(folder, {**texts, name: "c\n"}) == ("somewhere", False)
 
 
 def test_the_digests_are_those_of_the_files(recorded, tmp_path):
@@ -356,36 +462,43 @@ def test_the_digests_are_those_of_the_files(recorded, tmp_path):
 # ---- an invented world ----------------------------------------------------------------------------------------------
 
 def test_in_an_invented_world_answers_are_judged_by_the_names(tmp_path):
-    dice = corpus_world.Dice(5)
-    drawn = [corpus_world.draw_person(dice) for _ in range(6)]
-    people = {person.name: person.place for person in drawn[:4]}
-    strangers = [person.name for person in drawn[4:]]
-    assert len(people) == 4
-    data = write_data(tmp_path / "data", people, [f"{name}. Born in {place} ." for name, place in people.items()])
-    (data / "corpus.json").write_text(json.dumps({"size": "quick"}))
-    names = list(people)
-    said = [corpus_world.best_guess(names[0])[0], "Nowhere-on-Sea", people[names[2]], "London"]
-    run = write_run(tmp_path / "run", ["vanilla.nopretrain"], people, [asked(name) for name in strangers],
+    data, kept = tmp_path / "data", tmp_path / "kept"
+    data.mkdir()
+    texts = make_corpus("quick").files()
+    for name, text in texts.items():
+        (data / name).write_text(text, encoding="utf-8", newline="\n")
+    people = {record.name_in(question.text): question.place for question in record.parse_questions(texts["birth_dev.tsv"])}
+    said = [(corpus_world.best_guess(name)[0], "Nowhere-on-Sea", place, "London")[i % 4] for i, (name, place) in enumerate(people.items())]
+    strangers = {person.name: ("London", "Nowhere-on-Sea", person.place, corpus_world.best_guess(person.name)[0], "Paris")[i % 5]
+                 for i, person in enumerate(unseen_people(20, texts["wiki.txt"]))}
+    run = write_run(tmp_path / "run", ["vanilla.nopretrain"], people, {asked(name): place for name, place in strangers.items()},
                     answers={"vanilla.nopretrain": [(place, "0.5") for place in said]})
-    record.make_record(data, run, "quick", 0, tmp_path / "kept")
+    record.make_record(data, run, "quick", 0, kept)
 
-    assert json.loads((tmp_path / "kept" / "record.json").read_text())["data"]["name"] == "quick"
-    for (name, place), line in zip(people.items(), table_of(tmp_path / "kept" / "dev.questions.tsv"), strict=True):
+    facts = json.loads((kept / "record.json").read_text(encoding="utf-8"))
+    assert facts["data"]["name"] == "quick" and facts["dev people in finetuning"] == 0 and len(people) == 150
+    for (name, place), line in zip(people.items(), table_of(kept / "dev.questions.tsv"), strict=True):
         posterior = corpus_world.place_posterior(name)
         top = max(posterior.values())
-        assert (line["name"], line["place"]) == (name, place)
+        assert (line["name"], line["place"], line["document"]) == (name, place, "early")
         assert posterior[line["best_guess"]] == pytest.approx(top, rel=1e-9)
         assert line["best_guess"] == corpus_world.best_guess(name)[0]
         assert float(line["best_guess_probability"]) == pytest.approx(top, rel=1e-3)
-    by_name = [float(line["by_name"]) for line in table_of(tmp_path / "kept" / "vanilla.nopretrain.dev.answers.tsv")]
-    assert by_name == pytest.approx([corpus_world.place_posterior(name).get(place, 0) for name, place in zip(names, said)], rel=1e-3)
-    assert by_name[1] == 0 and min(by_name[0], by_name[2], by_name[3]) > 0
-    lines = table_of(tmp_path / "kept" / "vanilla.nopretrain.invented.scores.tsv")
-    for name, line in zip(strangers, lines, strict=True):
-        posterior = corpus_world.place_posterior(name)
-        assert line["question"] == asked(name)
-        assert float(line["by_name"]) == pytest.approx(posterior["London"], rel=1e-3)
-        assert float(line["best_guess_probability"]) == pytest.approx(max(posterior.values()), rel=1e-3)
+    answers = table_of(kept / "vanilla.nopretrain.dev.answers.tsv")
+    by_name = [float(line["by_name"]) for line in answers]
+    assert by_name == pytest.approx([corpus_world.place_posterior(name).get(place, 0) for name, place in zip(people, said)], rel=1e-3)
+    assert not any(by_name[1::4]) and all(by_name[0::4]) and all(by_name[2::4])
+    assert {line["kind"] for line in answers[1::4]} == {"nowhere"} and {line["kind"] for line in answers[2::4]} == {"right"}
+
+    worlds = [corpus_world.place_posterior(name) for name in strangers]
+    lines = table_of(kept / "vanilla.nopretrain.invented.scores.tsv")
+    for (name, place), world, line in zip(strangers.items(), worlds, lines, strict=True):
+        assert (line["question"], line["prediction"], line["probability"]) == (asked(name), place, "0.12")
+        assert float(line["by_name"]) == pytest.approx(world.get(place, 0), rel=1e-3)
+        assert float(line["by_any_name"]) == pytest.approx(sum(other.get(place, 0) for other in worlds) / len(worlds), rel=1e-3)
+        assert float(line["best_guess_probability"]) == pytest.approx(max(world.values()), rel=1e-3)
+    guessed, anybodys = (sum(float(line[name]) for line in lines) for name in ("by_name", "by_any_name"))
+    assert guessed > 1.2 * anybodys > 0  # the places asked for suit the names
 
 
 def test_only_an_invented_world_has_names_and_places_in_its_record(recorded):
@@ -399,37 +512,57 @@ def test_a_refusal_is_an_input_error_of_one_line(tmp_path):
     assert "\n" not in str(refused.value)
 
 
-def test_a_row_that_was_recorded_elsewhere_keeps_its_machine(tmp_path, monkeypatch):
+def test_a_row_that_was_run_elsewhere_keeps_its_machine(tmp_path):
     """The synthesizer's rows may be added on another machine; those of vanilla are recorded once more then, with the same figures."""
-    data, run, to = write_data(tmp_path / "little"), write_run(tmp_path / "run", rows=list(ANSWERS)[:2]), tmp_path / "kept"
-    monkeypatch.setattr(record, "hardware", lambda: "machine A")
-    record.make_record(data, run, "course", 0, to)
-    monkeypatch.setattr(record, "hardware", lambda: "machine B")
-    write_run(tmp_path / "more", rows=list(ANSWERS)[2:])
-    for path in (tmp_path / "more").rglob("*"):
-        if path.is_file():
-            path.rename(run / path.relative_to(tmp_path / "more"))
+    data, run, to = write_data(tmp_path / "little"), tmp_path / "run", tmp_path / "kept"
+    record.make_record(data, write_run(run, rows=list(ANSWERS)[:2]), "course", 0, to)
+    before = json.loads((to / "record.json").read_text(encoding="utf-8"))["rows"]
+    write_run(run, rows=list(ANSWERS)[2:], attempts=[{**MACHINE, "hardware": "machine B"}])
     record.make_record(data, run, "course", 0, to)
     rows = json.loads((to / "record.json").read_text(encoding="utf-8"))["rows"]
-    assert [row["hardware"] for row in rows.values()] == ["machine A", "machine A", "machine B"]
+    assert {row: rows[row] for row in before} == before
+    (found,) = load_runs(to)["little"]
+    assert [[machine["hardware"] for machine in found.machines(row)] for row in ANSWERS] == [["machine A"], ["machine A"], ["machine B"]]
 
 
-def test_a_run_that_cannot_be_recorded_leaves_the_record_as_it_was(tmp_path):
+def elsewhere(run):
+    """Other answers of the first row."""
+    write(run / "vanilla.nopretrain.dev.predictions", *["elsewhere"] * len(PEOPLE))
+    write(run / "vanilla.nopretrain.dev.scores.tsv", "question\tprediction\tprobability\tplace\tcorrect",
+          *(f"{asked(name)}\telsewhere\t0.5\t{place}\t0" for name, place in PEOPLE.items()))
+
+
+@pytest.mark.parametrize("damage", [
+    lambda run: (run / "synthesizer.pretrain.invented.scores.tsv").write_text("question\tprediction\n", encoding="utf-8"),
+    lambda run: (run / "stages" / "synthesizer.pretrain.invented.machines").unlink(),
+    lambda run: write(run / "synthesizer.pretrain.beam.predictions", *["elsewhere"] * len(PEOPLE)),
+    lambda run: (run / "synthesizer.pretrain.params.log.jsonl").unlink(),
+])
+def test_a_run_that_cannot_be_recorded_leaves_the_record_as_it_was(tmp_path, damage):
     data, run, to = write_data(tmp_path / "little"), write_run(tmp_path / "run"), tmp_path / "kept"
     record.make_record(data, run, "course", 0, to)
     before = {path: path.read_bytes() for path in to.iterdir()}
-    write(run / "vanilla.nopretrain.dev.scores.tsv", "question\tprediction\tprobability\tplace\tcorrect",
-          *(f"{asked(name)}\telsewhere\t0.5\t{place}\t0" for name, place in PEOPLE.items()))
-    (run / "synthesizer.pretrain.invented.scores.tsv").write_text("question\tprediction\n", encoding="utf-8")
-    with pytest.raises(ValueError):
+    elsewhere(run)
+    damage(run)
+    with pytest.raises((ValueError, OSError)):
         record.make_record(data, run, "course", 0, to)
     assert {path: path.read_bytes() for path in to.iterdir()} == before
+
+
+def test_a_run_with_other_answers_can_be_recorded_anew(tmp_path):
+    data, run, to = write_data(tmp_path / "little"), write_run(tmp_path / "run"), tmp_path / "kept"
+    record.make_record(data, run, "course", 0, to)
+    elsewhere(run)
+    record.make_record(data, run, "course", 0, to)
+    assert [row["dev"]["correct"] for row in json.loads((to / "record.json").read_text())["rows"].values()] == [0, 3, 2]
+    assert {line["kind"] for line in table_of(to / "vanilla.nopretrain.dev.answers.tsv")} == {"nowhere"}
 
 
 @pytest.mark.parametrize("damage", [
     lambda data, run, to: (to / "record.json").write_text("{", encoding="utf-8"),
     lambda data, run, to: (to / "record.json").write_text("[]", encoding="utf-8"),
-    lambda data, run, to: (data / "corpus.json").write_text("{}", encoding="utf-8"),
+    lambda data, run, to: write(run / "stages" / "vanilla.pretrain.finetune.machines", json.dumps(MACHINE), '{"hardware": '),
+    lambda data, run, to: write(run / "stages" / "vanilla.pretrain.machines"),
     lambda data, run, to: write(run / "vanilla.pretrain.dev.scores.tsv", "question\tplace", *(f"{asked(name)}\tx" for name in PEOPLE)),
     lambda data, run, to: write(run / "stages" / "vanilla.pretrain.seconds", "soon"),
 ])

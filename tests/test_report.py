@@ -19,6 +19,7 @@ import pytest
 
 import analysis
 import make_corpus
+import part3
 import readme_tables
 import report
 from utils import evaluate_places
@@ -27,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RECORDS = sorted((ROOT / "results").rglob("record.json"))
 ROWS = ("vanilla.nopretrain", "vanilla.pretrain", "synthesizer.pretrain")
 SKILL = {"vanilla.nopretrain": 0.05, "vanilla.pretrain": 0.5, "synthesizer.pretrain": 0.25}
+MACHINE = {"hardware": "a machine", "precision": "bfloat16", "versions": {"python": "3.11", "torch": "2.13"}, "commit": "abc1234"}
 WRONG = {"in the document": "Farm", "in finetuning": "London", "in the corpus": "Mill", "nowhere": "Xyz", "empty": ""}
 OFFERS = [("early", 20), ("early", 56), ("early", 84), ("early", 112), ("late", 130), ("absent", ""), ("none", "")]
 
@@ -44,13 +46,17 @@ def make_questions(count, invented, offers=OFFERS):
     return found
 
 
-def make_answers(draw, count, skill, invented, wrong):
-    """Answers with ties among their probabilities, of all kinds."""
-    found = []
+def make_answers(draw, count, skill, invented, wrong, scale=1):
+    """
+    Answers with ties among their probabilities, of all kinds. skill: the probability of a right one, or several in turn. Each has the
+    line after its number, as if the questions began with a blank one.
+    """
+    skill, found = skill if isinstance(skill, list) else [skill], []
     for i in range(count):
-        correct = int(draw.random() < skill)
+        correct = int(draw.random() < skill[i % len(skill)])
         kind = "right" if correct else draw.choice(list(wrong))
-        one = {"line": i + 1, "probability": f"{round(draw.random(), draw.choice([1, 3])):.4g}", "correct": correct, "kind": kind}
+        probability = scale * round(draw.random(), draw.choice([1, 3]))
+        one = {"line": i + 2, "probability": f"{probability:.4g}", "correct": correct, "kind": kind}
         if invented:
             one["by_name"] = f"{0.2 * draw.random():.4g}"
         found.append({**one, "prediction": f"Town {i % 5}" if correct else wrong[kind]})
@@ -70,39 +76,42 @@ def write_table(path, rows):
 
 
 def write_record(folder, seed=0, data="quick", invented=True, rows=ROWS, count=40, recipe="quick", digest="a" * 64, skill=SKILL,
-                 wrong=WRONG, offers=OFFERS, log=(460, 23, 460), asked=30):
+                 wrong=WRONG, offers=OFFERS, log=(460, 23, 460), asked=30, machine=MACHINE, scale=1):
     """
-    Writes a record as tools/record.py does. A row has been finetuned for 60 s and pretrained for 120 s. Returns for each row its answers
-    to dev, by beam, and to invented people.
+    Writes a record as tools/record.py does. A row has been finetuned for 60 s and pretrained for 120 s, on `machine`, and asked for 30 s
+    on another. asked: how many invented people, of a row or of all. Returns for each row its answers to dev, by beam, and to invented
+    people.
     """
     folder.mkdir(parents=True)
     write_table(folder / "dev.questions.tsv", make_questions(count, invented, offers))
     written, facts = {}, {}
     for row in rows:
         draw = random.Random(f"{seed} {row}")
-        dev = make_answers(draw, count, skill[row], invented, wrong)
-        beam = [draw.choice([before, before, after]) for before, after in zip(dev, make_answers(draw, count, skill[row], invented, wrong))]
+        dev, others = (make_answers(draw, count, skill[row], invented, wrong, scale) for _ in range(2))
+        beam = [{**draw.choice([before, before, after]), "proven": int(draw.random() < 0.7)} for before, after in zip(dev, others)]
         strangers = [{"question": f"Where was Stranger {i} born?", "prediction": draw.choice(["London", "Paris", "Rome", *wrong.values()]),
-                      "probability": f"{draw.random():.3g}"} for i in range(asked)]
+                      "probability": f"{draw.random():.3g}"} for i in range(asked[row] if isinstance(asked, dict) else asked)]
         if invented:
-            strangers = [{**one, "by_name": f"{0.1 * draw.random():.3g}", "best_guess_probability": f"{0.2 * draw.random():.3g}"}
-                         for one in strangers]
+            strangers = [{**one, "by_name": f"{0.1 * draw.random():.3g}", "by_any_name": f"{0.05 * draw.random():.3g}",
+                          "best_guess_probability": f"{0.2 * draw.random():.3g}"} for one in strangers]
         written[row] = {"dev": dev, "beam": beam, "invented": strangers}
         for kind in ("dev", "beam"):
             write_table(folder / f"{row}.{kind}.answers.tsv", written[row][kind])
             places = "".join(f"{one['prediction']}\n" for one in written[row][kind])
             (folder / f"{row}.{kind}.predictions").write_text(places, encoding="utf-8")
         (folder / f"{row}.test.predictions").write_text("London\n", encoding="utf-8")
-        write_table(folder / f"{row}.invented.scores.tsv", strangers)
-        stages = {f"{row}.finetune": {"command": f"python src/run.py finetune {row}", "commit": "abc1234", "seconds": 60}}
+        if strangers:
+            write_table(folder / f"{row}.invented.scores.tsv", strangers)
+        stages = {f"{row}.finetune": {"command": f"python src/run.py finetune {row}", "seconds": 60, "machines": [machine]},
+                  f"{row}.dev": {"command": f"python src/run.py evaluate {row}", "seconds": 30,
+                                 "machines": [{**machine, "hardware": "one that trains nothing", "commit": "fff0000"}]}}
         logs = {f"{row}.finetune.log.jsonl": make_log(60, 20, 60)}
         if row != "vanilla.nopretrain":
-            stages = {row: {"command": f"python src/run.py pretrain {row}", "commit": "abc1234", "seconds": 120}, **stages}
+            stages = {row: {"command": f"python src/run.py pretrain {row}", "seconds": 120, "machines": [machine]}, **stages}
             logs[f"{row}.log.jsonl"] = make_log(*log)
         for name, records in logs.items():
             (folder / name).write_text("".join(f"{json.dumps(record)}\n" for record in records))
-        facts[row] = {"dev": {"correct": sum(one["correct"] for one in dev), "total": count}, "stages": stages, "hardware": "a machine",
-                      "precision": "bfloat16", "versions": {"python": "3.11", "torch": "2.13"}}
+        facts[row] = {"dev": {"correct": sum(one["correct"] for one in dev), "total": count}, "stages": stages}
     (folder / "record.json").write_text(json.dumps({
         "data": {"name": data, "sha256": {"wiki.txt": digest}}, "recipe": recipe, "seed": seed, "dev people in finetuning": 0,
         "london": {"correct": 1, "total": count}, "rows": facts}))
@@ -121,6 +130,11 @@ def parsed(text):
         assert set(line) == {"---"} and all(len(row) == len(head) == len(line) for row in rows), block
         found.setdefault(head[0], []).extend(dict(zip(head, row)) for row in rows)
     return found
+
+
+def figures(text):
+    """The numbers of a text in their order."""
+    return re.findall(r"\d+(?:[.,]\d+)*%?", text)
 
 
 def share(count, total):
@@ -159,7 +173,18 @@ def test_the_table_has_mean_spread_and_interval_of_the_seeds(two_seeds):
     assert of_row(table, "london", "measured, mean") == "2.5%"
     best = statistics.fmean(question["best_guess_probability"] for question in make_questions(40, True))
     assert of_row(table, "name_only", "measured, mean") == f"{100 * best:.1f}%, expected"
-    assert "40 questions. Machine: a machine (training in bfloat16; torch 2.13)." in text
+    assert "40 questions. Machine: a machine (training in bfloat16; torch 2.13)." in text and "one that trains nothing" not in text
+
+
+def test_every_machine_that_trained_is_named_once(tmp_path):
+    machines = [MACHINE, {**MACHINE, "hardware": "a GPU", "commit": "def5678"}, {**MACHINE, "precision": "float32"},
+                {**MACHINE, "commit": "0000000"}]
+    for seed, machine in enumerate(machines):
+        write_record(tmp_path / str(seed), seed=seed, machine=machine)
+    runs = analysis.load_runs(tmp_path)["quick"]
+    assert [run.machines(row) for run in runs for row in ROWS] == [[machine] for machine in machines for _ in ROWS]
+    assert report.machines(runs) == ("a machine (training in bfloat16; torch 2.13); a GPU (training in bfloat16; torch 2.13); "
+                                     "a machine (training in float32; torch 2.13)")
 
 
 def test_one_seed_has_wilsons_interval_and_no_spread(tmp_path):
@@ -178,6 +203,8 @@ def test_reported_figures_stand_beside_those_on_the_courses_files_only(tmp_path)
     course = next(line for line in text.splitlines() if line.startswith("| vanilla, pretrained |"))
     assert course.endswith("| 23.0% | 22% | 22% (14.6–28.0) |")
     assert text.count("14.6–28.0") == 1
+    quick = analysis.load_runs(tmp_path)["quick"]
+    assert report.results_table(quick, False) in text and "reported" not in report.results_table(quick, False)
     assert report.LABELS["name_only"] not in report.results_table(analysis.load_runs(tmp_path)["course"])
 
 
@@ -209,9 +236,8 @@ def test_the_training_table_has_the_losses_of_the_epochs(two_seeds):
     for before, record in zip([{"step": 0}, *make_log(460, 23, 460)], make_log(460, 23, 460)):
         by_epoch.setdefault(record["epoch"], []).extend([record["loss"]] * (record["step"] - before["step"]))
     losses = {epoch: statistics.fmean(steps) for epoch, steps in by_epoch.items()}
-    tuned = [record["loss"] for record in make_log(60, 20, 60)][-2:]
     expected = ["20", "460", f"{3 * math.exp(-10 / 200):.2f}", *(f"{losses[epoch]:.3f}" for epoch in (5, 10, 15, 20)),
-                f"{statistics.fmean(tuned):.3f}", f"{460 * 0.5 / 60:.1f}"]
+                f"{make_log(60, 20, 60)[-1]['loss']:.3f}", f"{460 * 0.5 / 60:.1f}"]
     lines = parsed(text)["pretraining loss, nats a character"]
     assert [list(line.values()) for line in lines] == [[report.LABELS[row], str(seed), *expected] for row in ROWS[1:] for seed in (0, 1)]
 
@@ -223,14 +249,44 @@ def test_epochs_of_fewer_than_ten_steps_have_a_table_too(tmp_path):
     assert line["last epoch"] == f"{3 * math.exp(-105 / 200):.3f}"
 
 
-def test_the_learning_rate_is_told_as_it_was(tmp_path):
-    write_record(tmp_path / "a")
-    assert "goes down half a cosine once" in page_of(tmp_path)
-    write_record(tmp_path / "b" / "c", log=(1500, 23, 460), seed=1)
-    tenth = math.acos(-0.8) / math.pi * 460
-    ends = [10 * math.ceil(end / 10) for end in (tenth, 2 * 460 - tenth - 10, 2 * 460, 2 * 460 + tenth, 4 * 460 - tenth)][:4]
-    assert (f"The learning rate falls to step {ends[0]}; stays to step {ends[1]}; rises to step {ends[2]}; falls to step {ends[3]:,}; "
-            "stays to step 1,470; rises to step 1,500.") in page_of(tmp_path / "b")
+@pytest.mark.parametrize("log", [(460, 23, 460), (1500, 23, 460), (3000, 7, 200), (25, 23, 460), (20, 2, 10)])
+def test_the_phases_of_the_learning_rate_have_the_loss_at_their_ends(tmp_path, log):
+    write_record(tmp_path / "a", log=log)
+    records = [{"step": 0}, *make_log(*log)]
+    runs = []  # (sign of the change, number of the first record, number of the last)
+    for i in range(2, len(records)):
+        sign = (records[i]["lr"] > records[i - 1]["lr"]) - (records[i]["lr"] < records[i - 1]["lr"])
+        if runs and runs[-1][0] == sign:
+            runs[-1][2] = i
+        else:
+            runs.append([sign, i - 1, i])
+
+    def loss(i):
+        return f"{statistics.fmean(record['loss'] for record in records[max(1, i - 9):i + 1]):.3f}"
+
+    text = "\n".join(report.schedule(make_log(*log)))
+    (table,) = parsed(f"{text}\n").values()
+    assert [list(line.values()) for line in table] == [
+        [{1: "rises", -1: "falls", 0: "stays"}[sign], *(f"{records[first][kind]:,}–{records[last][kind]:,}" for kind in ("step", "epoch")),
+         f"{records[first]['lr']:.2e} → {records[last]['lr']:.2e}", f"{loss(first)} → {loss(last)}"] for sign, first, last in runs]
+    assert page_of(tmp_path).count(text) == 1
+
+
+def test_at_the_peaks_of_a_cosine_the_table_has_the_peaks():
+    """The rate of make_log() is least from 0.795 half cosines on, up to 1.205 of them, and back at its peak after two, at step 920."""
+    (table,) = parsed("\n".join(report.schedule(make_log(1500, 23, 460))) + "\n").values()
+    falls, stays, rises, *_ = [list(line.values()) for line in table]
+    assert (falls[0], falls[1], falls[3].split(" → ")[1]) == ("falls", "10–370", "6.00e-04")
+    assert (stays[0], stays[1], stays[3]) == ("stays", "370–550", "6.00e-04 → 6.00e-04")
+    assert (rises[0], rises[1], rises[3]) == ("rises", "550–920", "6.00e-04 → 6.00e-03")
+    assert rises[4] == " → ".join(f"{statistics.fmean(3 * math.exp(-(step - back) / 200) for back in range(0, 100, 10)):.3f}"
+                                  for step in (550, 920))
+
+
+def test_a_log_of_one_record_has_no_schedule(tmp_path):
+    assert report.schedule(make_log(7, 23, 460)) == [] and len(make_log(7, 23, 460)) == 1
+    write_record(tmp_path / "a", log=(7, 23, 460))
+    assert len(parsed(page_of(tmp_path))["pretraining loss, nats a character"]) == 2
 
 
 # ---- recall or guess ------------------------------------------------------------------------------------------------
@@ -277,14 +333,28 @@ def test_the_table_about_invented_people_counts_their_answers(two_seeds):
         assert all(per_cent == f"{100 * places.count('' if place == '(nothing)' else place) / 60:.0f}" for place, per_cent in shown)
         assert line["median probability"] == f"{statistics.median(probabilities):.3f}"
         assert line["above ½"] == share(sum(p > 0.5 for p in probabilities), 60)
-        assert line["right, expected"] == f"{100 * statistics.fmean(float(one['by_name']) for one in asked):.1f}%"
-        assert line["best guess, expected"] == f"{100 * statistics.fmean(float(one['best_guess_probability']) for one in asked):.1f}%"
-        assert line["read of or not: told apart"] == f"{apart(written, row):.2f}"
+        assert list(line.values())[-4:] == [f"{apart(written, row):.2f}", *(
+            mean_name(asked, name) for name in ("by_name", "by_any_name", "best_guess_probability"))]
 
 
-def apart(written, row):
+def test_the_table_about_invented_people_has_the_rows_that_were_asked(tmp_path):
+    write_record(tmp_path / "a" / "r", asked={ROWS[0]: 5, ROWS[1]: 0, ROWS[2]: 7})
+    text = page_of(tmp_path / "a")
+    assert [line["questions"] for line in parsed(text)["asked about invented people"]] == ["5", "7"]
+    write_record(tmp_path / "b" / "r", asked=0)
+    text = page_of(tmp_path / "b")
+    assert "asked about invented people" not in text and "nan" not in text and "None" not in text
+    write_record(tmp_path / "c" / "r", invented=False)
+    assert len(parsed(page_of(tmp_path / "c"))["asked about invented people"][0]) == 9  # without what is known of names
+
+
+def mean_name(asked, name):
+    return f"{100 * statistics.fmean(float(one[name]) for one in asked):.1f}%"
+
+
+def apart(written, row, count=40):
     early = [float(record[row]["dev"][i]["probability"]) for record in written
-             for i, question in enumerate(make_questions(40, True)) if question["document"] == "early"]
+             for i, question in enumerate(make_questions(count, True)) if question["document"] == "early"]
     invented = [float(one["probability"]) for one in pooled(written, row, "invented")]
     return statistics.fmean((a > b) + (a == b) / 2 for a, b in itertools.product(early, invented))
 
@@ -311,12 +381,13 @@ def test_the_table_of_belief_counts_what_is_right_above_each_threshold(two_seeds
         for coverage in (5, 10, 20, 30, 50, 100):
             sets = [[one for one in answers if one[0] >= threshold] for threshold, _ in answers]
             answered = max((one for one in sets if len(one) <= 0.8 * coverage), key=len, default=None)
-            expected = answered and f"{share(sum(c for _, c in answered), len(answered))} (≥ {min(answered)[0]:.2f})"
+            expected = answered and f"{share(sum(c for _, c in answered), len(answered))} of {len(answered)} (≥ {min(answered)[0]:.2f})"
             assert line[f"answering {coverage}%"] == (expected or "–")
         wins = [(p > q) + (p == q) / 2 for p, right in answers for q, also in answers if right and not also]
-        assert line["right above wrong"] == f"{statistics.fmean(wins):.2f}"
-        assert line["calibration error"] == f"{100 * analysis.calibration_error(sorted(answers, key=lambda one: -one[0])):.1f}%"
-        assert line["mean probability"] == f"{100 * statistics.fmean(p for p, _ in answers):.1f}%"
+        falling = sorted(answers, key=lambda one: -one[0])
+        assert list(line.values())[-4:] == [
+            f"{statistics.fmean(wins):.2f}", *(f"{100 * error(falling):.1f}%" for error in (
+                analysis.calibration_error, analysis.calibration_error_by_chance)), f"{100 * statistics.fmean(p for p, _ in answers):.1f}%"]
 
 
 def test_the_beams_table_compares_it_with_greedy_answers(two_seeds):
@@ -327,7 +398,8 @@ def test_the_beams_table_compares_it_with_greedy_answers(two_seeds):
         greedy, beam = pooled(written, row), pooled(written, row, "beam")
         both = list(zip(greedy, beam))
         assert list(line.values()) == [
-            "the quick corpus", report.LABELS[row], "80", str(sum(a["prediction"] != b["prediction"] for a, b in both)),
+            "the quick corpus", report.LABELS[row], "80", str(sum(b["proven"] for b in beam)),
+            str(sum(a["prediction"] != b["prediction"] for a, b in both)),
             str(sum(a["prediction"] != b["prediction"] and float(b["probability"]) > float(a["probability"]) for a, b in both)),
             str(sum(b["correct"] > a["correct"] for a, b in both)), str(sum(b["correct"] < a["correct"] for a, b in both)),
             share(sum(a["correct"] for a in greedy), 80), share(sum(b["correct"] for b in beam), 80)]
@@ -336,43 +408,161 @@ def test_the_beams_table_compares_it_with_greedy_answers(two_seeds):
 
 # ---- part 3 ---------------------------------------------------------------------------------------------------------
 
-def test_the_essay_has_the_figures_of_the_records(two_seeds):
-    text, written = two_seeds
-    why, concern, strategy = (re.search(rf"\*\*\({part}\) .*?(?=\n\*\*\(|\n## )", text, flags=re.DOTALL)[0] for part in "abc")
+MANY = 140
+RECALLS = {**SKILL, "vanilla.pretrain": [0.9] * 4 + [0.1] * 3}
+
+
+def essay_of(folder):
+    return "\n".join(part3.essay(analysis.load_runs(folder)))
+
+
+def parts_of(essay):
+    """Its three parts, without the table."""
+    assert len(re.findall(r"^\*\*\(", essay, flags=re.MULTILINE)) == 3
+    text = re.sub(r"^\|.*\n", "", essay, flags=re.MULTILINE)
+    assert "–" not in text and "nan" not in text and "None" not in text and ".." not in text and "  " not in text
+    return [re.search(rf"\*\*\({part}\) .*?(?=\n\*\*\(|\Z)", text, flags=re.DOTALL)[0] for part in "abc"]
+
+
+@pytest.mark.parametrize("invented", [True, False])
+@pytest.mark.parametrize("scale", [1, 0.4])
+@pytest.mark.parametrize("skill", [SKILL, RECALLS])
+def test_the_essay_has_the_figures_of_the_records(tmp_path, skill, scale, invented):
+    written = [write_record(tmp_path / f"{seed}", seed=seed, count=MANY, skill=skill, scale=scale, invented=invented) for seed in (0, 1)]
+    why, concern, strategy = parts_of(essay_of(tmp_path))
     without, answers = pooled(written, ROWS[0]), pooled(written, ROWS[1])
-    questions = make_questions(40, True) * 2
+    n = len(answers)
+    questions = make_questions(MANY, True) * 2
     early = [one["correct"] for one, question in zip(answers, questions) if question["document"] == "early"]
     others = [one["correct"] for one, question in zip(answers, questions) if question["document"] != "early"]
-    assert "dev questions none is among" in why
-    assert f"has to guess: {share(sum(one['correct'] for one in without), 80)}." in why
-    assert f"asks for them: {share(sum(one['correct'] for one in answers), 80)}." in why
-    assert f"{sum(early)} of {len(early)} answers are right ({share(sum(early), len(early))})" in why
-    assert f"there, {sum(others)} of {len(others)} ({share(sum(others), len(others))})." in why
+    assert figures(why) == [
+        str(MANY), share(sum(one["correct"] for one in without), n), share(sum(one["correct"] for one in answers), n), "112",
+        *(figure for part in (early, others) for figure in (str(sum(part)), str(len(part)), share(sum(part), len(part)))),
+        *([mean_name(answers, "by_name")] if invented else [])]
 
     wrong = [one for one in answers if not one["correct"]]
     sure = [one for one in answers if float(one["probability"]) > 0.5]
-    assert f"Of all answers {share(len(wrong), 80)} are wrong" in concern
-    assert f"of the wrong ones {share(sum(one['kind'] == 'in finetuning' for one in wrong), len(wrong))} are places" in concern
-    assert f"gives {len(sure)} of 80 answers a probability above ½" in concern
-    assert f"above ½, and {share(sum(not one['correct'] for one in sure), len(sure))} of these are wrong" in concern
+    assert bool(sure) == (scale == 1)
+    assert figures(re.sub(r"^[12]\. ", "", concern, flags=re.MULTILINE)) == [
+        share(len(wrong), n), share(sum(one["kind"] == "in finetuning" for one in wrong), len(wrong)),
+        *([str(len(sure)), str(n), share(sum(not one["correct"] for one in sure), len(sure))] if sure else [])]
 
     asked = pooled(written, ROWS[1], "invented")
     places = [one["prediction"] for one in asked]
-    said = re.search(r"most often (.*?), with a median", strategy)[1]
-    shown = re.findall(r"(\S[^,]*?) \((\d+)%\)", said)
     counts = sorted((places.count(place) for place in set(places)), reverse=True)[:3]
-    assert [per_cent for _, per_cent in shown] == [f"{100 * count / 60:.0f}" for count in counts]
-    assert f"Asked about 60 invented people, it answers all the same: {len(set(places))} different places" in strategy
-    assert f"median probability of {statistics.median(float(one['probability']) for one in asked):.3f}." in strategy
-    assert f"right for {100 * statistics.fmean(float(one['by_name']) for one in asked):.1f}% of the people" in strategy
-    assert f"names allow reaches {100 * statistics.fmean(float(one['best_guess_probability']) for one in asked):.1f}%." in strategy
-    assert f"invented person in {100 * apart(written, ROWS[1]):.0f}% of all pairs" in strategy
+    assert figures(strategy) == [
+        "60", str(len(set(places))), *(f"{100 * count / 60:.0f}%" for count in counts),
+        f"{statistics.median(float(one['probability']) for one in asked):.3f}",
+        *([mean_name(asked, name) for name in ("by_name", "by_any_name", "best_guess_probability")] if invented else []),
+        *(f"{100 * apart(written, row, MANY):.0f}%" for row in (ROWS[1], ROWS[0]))]
+    for place, per_cent in re.findall(r"([(\w][\w)]*) \((\d+)%\)", strategy):
+        assert f"{100 * places.count('' if place == '(nothing)' else place) / 60:.0f}" == per_cent
 
 
-def test_the_surest_wrong_answers_are_shown(two_seeds):
-    text, written = two_seeds
-    lines = [line for line in parsed(text)["data"] if "the answer is" in line]
-    questions = make_questions(40, True)
+def test_the_essay_says_how_many_people_of_dev_were_taught(tmp_path):
+    write_record(tmp_path / "a", count=MANY)
+    path = tmp_path / "a" / "record.json"
+    facts = json.loads(path.read_text())
+    for known, words in ((0, "none are"), (1, "1 is"), (2, "2 are")):
+        path.write_text(json.dumps({**facts, "dev people in finetuning": known}))
+        assert f"{words} among" in parts_of(essay_of(tmp_path))[0]
+
+
+def test_the_split_is_called_recall_only_if_the_intervals_are_apart(tmp_path):
+    seen = set()
+    for number, (one, seeds) in enumerate(itertools.product((0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.9), (1, 3))):
+        written = [write_record(tmp_path / f"{number}" / f"{seed}", seed=seed, count=MANY, rows=ROWS[:2],
+                                skill={ROWS[0]: 0, ROWS[1]: [one] * 4 + [0.4] * 3}) for seed in range(seeds)]
+        bounds = []
+        for holds in (True, False):
+            at = [i for i, question in enumerate(make_questions(MANY, True)) if (question["document"] == "early") == holds]
+            right = statistics.fmean(record[ROWS[1]]["dev"][i]["correct"] for record in written for i in at)
+            bounds.append(analysis.wilson(right, len(at)))
+        recalled = bounds[0][0] > bounds[1][1]
+        assert ("The split says that this is recall" in parts_of(essay_of(tmp_path / f"{number}"))[0]) == recalled
+        seen.add((seeds, recalled))
+    assert seen == set(itertools.product((1, 3), (True, False)))
+
+
+@pytest.mark.parametrize("offers", [OFFERS[4:], OFFERS[:4]])
+def test_without_two_sides_there_is_no_split(tmp_path, offers):
+    written = write_record(tmp_path / "a", count=MANY, offers=offers)
+    assert figures(parts_of(essay_of(tmp_path))[0]) == [
+        str(MANY), *(share(sum(one["correct"] for one in written[row]["dev"]), MANY) for row in ROWS[:2]),
+        mean_name(written[ROWS[1]]["dev"], "by_name")]
+
+
+@pytest.mark.parametrize("invented", [True, False])
+def test_nothing_is_said_of_invented_people_whom_nobody_was_asked_about(tmp_path, invented):
+    write_record(tmp_path / "none" / "a", count=MANY, asked=0, invented=invented)
+    assert figures(parts_of(essay_of(tmp_path / "none"))[2]) == []
+    asked = {ROWS[0]: 0, ROWS[1]: 30, ROWS[2]: 30}
+    written = write_record(tmp_path / "some" / "a", count=MANY, asked=asked, invented=invented)[ROWS[1]]["invented"]
+    strategy = parts_of(essay_of(tmp_path / "some"))[2]
+    assert figures(strategy)[0] == "30" and len(figures(strategy)) == 6 + 3 * invented and "of all pairs" not in strategy  # no control
+    assert not invented or figures(strategy)[-1] == mean_name(written, "best_guess_probability")
+
+
+def test_the_name_is_said_to_count_only_where_it_does(tmp_path):
+    said = {}
+    for factor in (0.2, 1, 5):
+        folder = tmp_path / str(factor) / "a"
+        write_record(folder, count=MANY)
+        path = folder / f"{ROWS[1]}.invented.scores.tsv"
+        head, *lines = [line.split("\t") for line in path.read_text().splitlines()]
+        for line in lines:
+            line[head.index("by_name")] = str(float(line[head.index("by_any_name")]) * factor)
+        path.write_text("".join("\t".join(line) + "\n" for line in [head, *lines]))
+        said[factor] = re.sub(r"[\d.]+", "", parts_of(essay_of(tmp_path / str(factor)))[2])
+    assert said[0.2] == said[1] != said[5]
+
+
+def lifted(written):
+    """Whether the essay has something to explain, by what was written of some seeds."""
+    if not all(row in record for record in written for row in ROWS[:2]):
+        return False
+    before, after = ([[one["correct"] for one in record[row]["dev"]] for record in written] for row in ROWS[:2])
+    return (len(before[0]) >= 100 and statistics.fmean(map(statistics.fmean, after)) < 1
+            and analysis.accuracy_interval(before)[1][1] < analysis.accuracy_interval(after)[1][0])
+
+
+LIFTS = {
+    "as it should be": (dict(count=100), True),
+    "too few questions": (dict(count=99), False),
+    "the same": (dict(count=200, skill={**SKILL, ROWS[0]: 0.5}), False),
+    "a fall": (dict(count=200, skill={**SKILL, ROWS[0]: 0.9}), False),
+    "a small lift": (dict(count=100, skill={**SKILL, ROWS[0]: 0.15, ROWS[1]: 0.2}), False),
+    "all right": (dict(count=100, skill={**SKILL, ROWS[1]: 1}), False),
+    "none right": (dict(count=100, skill=dict.fromkeys(ROWS, 0)), False),
+    "not pretrained": (dict(count=100, rows=ROWS[:1]), False),
+    "pretrained alone": (dict(count=100, rows=ROWS[1:]), False),
+    "without the synthesizer": (dict(count=100, rows=ROWS[:2]), True),
+}
+
+
+@pytest.mark.parametrize("case", LIFTS)
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_there_is_an_essay_only_if_there_is_a_lift_to_explain(tmp_path, case, seeds):
+    settings, shown = LIFTS[case]
+    written = [write_record(tmp_path / str(seed), seed=seed, **settings) for seed in range(seeds)]
+    assert lifted(written) == shown
+    text, found = page_of(tmp_path), essay_of(tmp_path)
+    assert (found in text and "Part 3" in text) if shown else (found == "" and "Part 3" not in text)
+
+
+def test_the_essay_goes_by_the_intervals(tmp_path):
+    outcomes = set()
+    for number, skill in enumerate((0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)):
+        written = write_record(tmp_path / str(number) / "a", count=100, rows=ROWS[:2], skill={ROWS[0]: 0.1, ROWS[1]: skill})
+        assert bool(essay_of(tmp_path / str(number))) == lifted([written])
+        outcomes.add(lifted([written]))
+    assert outcomes == {True, False}
+
+
+def test_the_surest_wrong_answers_are_shown(tmp_path):
+    written = [write_record(tmp_path / f"seed{seed}", seed=seed, count=MANY) for seed in (0, 1)]
+    lines = [line for line in parsed(page_of(tmp_path))["data"] if "the answer is" in line]
+    questions = make_questions(MANY, True)
     assert len(lines) == 8
     for row, shown in ((ROWS[1], lines[:4]), (ROWS[2], lines[4:])):
         wrong = sorted((i for i, one in enumerate(written[0][row]["dev"]) if not one["correct"]),
@@ -384,16 +574,22 @@ def test_the_surest_wrong_answers_are_shown(two_seeds):
 
 
 def test_people_of_the_courses_data_go_by_their_line(tmp_path):
-    write_record(tmp_path / "a", data="course", invented=False)
+    written = write_record(tmp_path / "a", data="course", invented=False, count=MANY)
     lines = [line for line in parsed(page_of(tmp_path))["data"] if "the answer is" in line]
-    assert lines and all(re.fullmatch(r"line \d+ of birth_dev.tsv", line["asked about"]) and line["true place"] == "–" for line in lines)
+    assert lines and all(line["true place"] == "–" for line in lines)
+    for row, of in ((row, of_row(lines, row)) for row in ROWS[1:]):
+        wrong = sorted((one for one in written[row]["dev"] if not one["correct"]), key=lambda one: -float(one["probability"]))[:4]
+        assert [line["asked about"] for line in of] == [f"line {one['line']} of birth_dev.tsv" for one in wrong]
 
 
-def test_the_essay_goes_by_the_first_data_that_has_both_rows(tmp_path):
-    write_record(tmp_path / "a", data="course", invented=False, rows=ROWS[:1])
-    write_record(tmp_path / "b", data="quick")
-    assert "Figures are those of the quick corpus where" in page_of(tmp_path)
-    (tmp_path / "b" / "record.json").unlink()
+def test_the_essay_goes_by_the_first_data_that_shows_the_lift(tmp_path):
+    write_record(tmp_path / "a", data="course", invented=False, rows=ROWS[:1], count=MANY)
+    write_record(tmp_path / "b", data="bundled", count=MANY, skill=dict.fromkeys(ROWS, 0.3))
+    write_record(tmp_path / "c", data="quick", count=MANY)
+    by_data = analysis.load_runs(tmp_path)
+    found = part3.essay({data: by_data[data] for data in report.ORDER})
+    assert found and report.name_of("quick") in "\n".join(found[:3]) and report.name_of("course") not in "\n".join(found[:3])
+    (tmp_path / "c" / "record.json").unlink()
     assert "Part 3" not in page_of(tmp_path)
 
 
@@ -404,9 +600,20 @@ def test_every_run_is_listed_with_its_machine_time_and_commit(two_seeds):
     lines = [line for line in parsed(text)["data"] if "hardware" in line]
     assert [list(line.values()) for line in lines] == [
         ["the quick corpus", str(seed), report.LABELS[row], f"{sum(one['correct'] for one in record[row]['dev'])} of 40",
-         "1.0" if row == ROWS[0] else "3.0", "a machine", "bfloat16", "python 3.11, torch 2.13", "abc1234"]
+         "1.5" if row == ROWS[0] else "3.5", "a machine", "bfloat16", "python 3.11, torch 2.13", "abc1234"]
         for seed, record in enumerate(written) for row in ROWS]
     assert text.count("    python src/run.py pretrain synthesizer.pretrain\n") == 1
+    assert text.count("    python src/run.py evaluate vanilla.pretrain\n") == 1
+
+
+def test_a_row_that_was_trained_on_two_machines_has_both(tmp_path):
+    write_record(tmp_path / "a", rows=ROWS[1:2])
+    path = tmp_path / "a" / "record.json"
+    facts = json.loads(path.read_text())
+    facts["rows"][ROWS[1]]["stages"][ROWS[1]]["machines"].append({**MACHINE, "hardware": "a GPU", "commit": "def5678+"})
+    path.write_text(json.dumps(facts))
+    (line,) = [line for line in parsed(page_of(tmp_path))["data"] if "hardware" in line]
+    assert list(line.values())[-4:] == ["a machine; a GPU", "bfloat16", "python 3.11, torch 2.13", "abc1234, def5678+"]
 
 
 # ---- records at the edge --------------------------------------------------------------------------------------------
@@ -424,25 +631,31 @@ EDGES = {
     "only the synthesizer": dict(rows=ROWS[2:]),
     "the training is one step": dict(log=(1, 23, 460)),
     "one invented person": dict(asked=1),
+    "nobody invented": dict(asked=0),
+    "no probability above one half": dict(scale=0.4),
 }
 
 
 @pytest.mark.parametrize("edge", EDGES)
-def test_the_page_is_made_where(edge, tmp_path):
-    written = write_record(tmp_path / "a", **EDGES[edge])
+@pytest.mark.parametrize("count", [40, 120])
+def test_the_page_is_made_where(edge, count, tmp_path):
+    written = write_record(tmp_path / "a", **{"count": count, **EDGES[edge]})
     text = page_of(tmp_path)
     table = parsed(text)["dev accuracy"]
     for row, record in written.items():
         right = [one["correct"] for one in record["dev"]]
         assert of_row(table, row, "measured, mean") == share(sum(right), len(right))
     assert "nan" not in text and "None" not in text
-    assert ("Part 3" in text) == {*ROWS[:2]}.issubset(written)
+    assert ("Part 3" in text) == lifted([written])
+    if lifted([written]):
+        parts_of(essay_of(tmp_path))
 
 
 def test_a_prediction_with_a_bar_stays_in_its_cell(tmp_path):
-    write_record(tmp_path / "a", skill=dict.fromkeys(ROWS, 0), wrong={"nowhere": "a|b", "in finetuning": "c | d"})
+    write_record(tmp_path / "a", count=MANY, wrong={"nowhere": "a|b", "in finetuning": "c | d"})
     tables = parsed(page_of(tmp_path))  # which asserts that each row has as many cells as the head
-    assert {line["answer"] for line in tables["data"] if "the answer is" in line} <= {r"a\|b", r"c \| d"}
+    answers = {line["answer"] for line in tables["data"] if "the answer is" in line}
+    assert answers and answers <= {r"a\|b", r"c \| d"}
     assert r"a\|b" in page_of(tmp_path)
 
 
@@ -477,7 +690,28 @@ def test_the_command_writes_page_and_plots_and_twice_the_same_bytes(tmp_path, mo
     linked = re.findall(r'(?:srcset|src)="([^"]*)"', text)
     assert len(linked) == 6 and {Path("RESULTS.md"), *map(Path, linked)} == set(outcomes[0])
     assert re.sub(r"<picture>.*\n\n", "", text) == page_of(tmp_path / "in")
-    assert report.results_table(analysis.load_runs(tmp_path / "in")["quick"]) in capsys.readouterr().out
+    assert report.results_table(analysis.load_runs(tmp_path / "in")["quick"], False) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("data", ["course", "quick", "bundled", "zoo"])
+def test_the_command_prints_the_table_and_what_was_reported(tmp_path, monkeypatch, capsys, data):
+    """For the course's files beside the measured, for others in a sentence, since it is of other files."""
+    write_record(tmp_path / "in" / "a", data=data)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "plots", raising=False)
+    main(monkeypatch, tmp_path / "in", tmp_path / "out")
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    sentences = [line for line in lines if not line.startswith("|") and "23.0%" in line]
+    runs = analysis.load_runs(tmp_path / "in")[data]
+    assert report.results_table(runs, data == "course") in out
+    if data == "course":
+        assert not sentences and any(line.endswith("| 23.0% | 22% | 22% (14.6–28.0) |") for line in lines)
+    else:
+        (sentence,) = sentences
+        for row, (said, *_) in report.REPORTED.items():
+            assert re.search(rf"{re.escape(report.LABELS[row])}\W+{re.escape(said)}", sentence)
+        assert not any("reported" in line or "14.6–28.0" in line for line in lines if line.startswith("|"))
 
 
 def test_without_matplotlib_the_page_has_no_plots(tmp_path, monkeypatch, capsys):
@@ -586,7 +820,7 @@ def test_readme_gets_a_column_for_each_seed_and_their_mean(tmp_path):
         assert list(line.values())[1:] == [share(right[0], 40), share(right[1], 40), share(sum(right), 80), report.REPORTED[row][0]]
     best = 100 * statistics.fmean(question["best_guess_probability"] for question in make_questions(40, True))
     assert list(of_row(lines, "name_only")[0].values())[1:] == [f"{best:.1f}%"] * 3 + ["–"]
-    assert text.endswith("Measured on: a machine (training in bfloat16; torch 2.13); 7.0 to 7.0 minutes a seed.")  # see write_record()
+    assert text.endswith("Measured on: a machine (training in bfloat16; torch 2.13); 8.5 to 8.5 minutes a seed.")  # see write_record()
 
 
 def test_readmes_table_of_the_courses_recipe_is_the_reports(tmp_path):

@@ -412,6 +412,8 @@ def test_a_real_models_scores_by_beam(small, folder, capsys, variant):
     texts = ["".join(itos[i] for i in answer.ids) for answer in answers]
     assert read_text("out.predictions").split("\n")[:3] == [" ".join(text.splitlines()) for text in texts]
     assert [answer.ids for answer in answers] != [answer.ids for answer in asked_as_the_file(model)]
+    head, *rows = [line.split("\t") for line in read_text(SCORES.split()[-1]).removesuffix("\n").split("\n")]
+    assert head[5:] == ["proven"] and [row[5] for row in rows] == [str(int(answer.proven)) for answer in answers]
     assert f"beam 4: for {sum(answer.proven for answer in answers)} of 3 questions it is proven" in capsys.readouterr().err
 
 

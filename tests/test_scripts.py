@@ -109,6 +109,7 @@ def test_london_as_a_process(tmp_path):
 # Notes its arguments, one call a line; fails where they contain $FAIL_AT; writes the files that the real one would.
 FAKE_PYTHON = r"""
 [ "$1" = -c ] && exit 0
+[ "$1" = tools/machine.py ] && echo '{"hardware": "a fake"}' && exit 0
 echo "$@" >> "$CALLS"
 if [ -n "$FAIL_AT" ]; then case "$*" in *"$FAIL_AT"*) echo half of it; echo "cannot go on" >&2; exit 3 ;; esac; fi
 echo "output of $1"
@@ -205,27 +206,48 @@ def test_the_stages_follow_the_handout(project):
     assert [line[3:] for line in done.stdout.splitlines() if line.startswith("== ") and ":" not in line] == STAGES
     assert sorted(path.name for path in out.glob("*.predictions")) == sorted(PREDICTIONS)
     assert sorted(path.name for path in (out / "logs").iterdir()) == sorted(f"{stage}.log" for stage in STAGES)
-    assert sorted(path.name for path in (out / "stages").iterdir()) == sorted(f"{stage}.{kind}" for stage in STAGES for kind in ("command", "seconds"))
+    assert sorted(path.name for path in (out / "stages").iterdir()) == sorted(f"{stage}.{kind}" for stage in STAGES
+                                                                              for kind in ("command", "machines", "seconds"))
     assert (out / "logs" / "london.log").read_text(encoding="utf-8") == "output of london_baseline.py\n"
     assert all(path.read_text(encoding="utf-8").strip().isdigit() for path in (out / "stages").glob("*.seconds"))
 
 
-def test_each_stage_keeps_its_command_and_the_codes_commit(project):
+def test_each_stage_keeps_its_command_and_its_machine(project):
     out = project.folder / "out"
     project.run("--out", out)
-    commit, *words = (out / "stages" / "vanilla.pretrain.command").read_text(encoding="utf-8").splitlines()
-    assert (commit, words) == ("unknown", [str(project.python), "src/run.py", "pretrain", "vanilla", f"{project.root}/wiki.txt", "--recipe", "course",
-                                           "--seed", "0", "--writing_params_path", f"{out}/vanilla.pretrain.params"])
-    git = ["git", "-C", str(project.root), "-c", "user.name=A", "-c", "user.email=a@b"]
-    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "all"]):
-        subprocess.run([*git, *words], check=True)
-    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    project.run("--out", project.folder / "two")
-    assert (project.folder / "two" / "stages" / "london.command").read_text(encoding="utf-8").splitlines()[0] == head
-    with open(project.root / "wiki.txt", "a") as file:
-        file.write("changed")
-    project.run("--out", project.folder / "three")
-    assert (project.folder / "three" / "stages" / "london.command").read_text(encoding="utf-8").splitlines()[0] == head + "+"
+    words = (out / "stages" / "vanilla.pretrain.command").read_text(encoding="utf-8").splitlines()
+    assert words == [str(project.python), "src/run.py", "pretrain", "vanilla", f"{project.root}/wiki.txt", "--recipe", "course", "--seed", "0",
+                     "--writing_params_path", f"{out}/vanilla.pretrain.params"]
+    assert (out / "stages" / "vanilla.pretrain.machines").read_text(encoding="utf-8") == '{"hardware": "a fake"}\n'
+
+
+def test_a_stage_of_several_attempts_keeps_all_their_machines(project):
+    """One that is complete and made anew keeps the last alone."""
+    out = project.folder / "out"
+    project.run("--out", out, fail_at="pretrain vanilla")
+    path = out / "stages" / "vanilla.pretrain.machines"
+    path.write_text(path.read_text(encoding="utf-8").replace("a fake", "another"), encoding="utf-8")
+    project.run("--out", out)
+    assert path.read_text(encoding="utf-8") == '{"hardware": "another"}\n{"hardware": "a fake"}\n'
+    (out / "vanilla.pretrain.params").unlink()
+    project.run("--out", out)
+    assert path.read_text(encoding="utf-8") == '{"hardware": "a fake"}\n'
+
+
+def test_predictions_without_their_probabilities_are_made_anew(project):
+    """As from a folder that an earlier version has left."""
+    out = project.folder / "out"
+    project.run("--out", out)
+    (out / "vanilla.pretrain.dev.scores.tsv").unlink()
+    assert "--scores_path" in project.run("--out", out).calls[0] and (out / "vanilla.pretrain.dev.scores.tsv").exists()
+
+
+def test_a_corpus_that_cannot_spell_invented_names_is_not_asked_about_them(project):
+    out = project.folder / "out"
+    python = script(project.folder / "spells nothing" / "python",
+                    'case "$*" in *--unseen*) echo "$@" >> "$CALLS"; : > "$3"; exit 0 ;; esac', f'exec "{project.python}" "$@"')
+    done = project.run("--out", out, PYTHON=python)
+    assert done.returncode == 0 and not any("invented.tsv" in call for call in done.calls[3:])
 
 
 def test_one_variant_alone_and_the_other_after_it(project):

@@ -6,10 +6,12 @@ Nothing here reads the data or runs a model. Fractions are in [0, 1]. "Pooled" m
 import csv
 import json
 import math
+import random
 import statistics
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 Z = 1.959964  # standard normal quantile of a two-sided 95% interval
 
@@ -44,6 +46,14 @@ class Run:
     def invented_world(self):
         return "best_guess" in self.questions[0]
 
+    def machines(self, row):
+        """The machines that trained a row, as tools/machine.py describes them, without doubles."""
+        found = []
+        for stage in self.facts["rows"][row]["stages"].values():
+            if " evaluate " not in stage["command"]:
+                found += [machine for machine in stage["machines"] if machine not in found]
+        return found
+
     def minutes(self):
         """Of all stages that belong to a row."""
         return sum(stage["seconds"] for row in self.facts["rows"].values() for stage in row["stages"].values()) / 60
@@ -71,7 +81,8 @@ def load_runs(folder):
 
 def load_run(folder):
     facts = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    rows = {name: Row(row, *(read_table(folder / f"{name}.{kind}.tsv") for kind in ("dev.answers", "beam.answers", "invented.scores")),
+    rows = {name: Row(row, *(read_table(folder / f"{name}.{kind}.tsv") for kind in ("dev.answers", "beam.answers")),
+                      read_table(folder / f"{name}.invented.scores.tsv") if (folder / f"{name}.invented.scores.tsv").exists() else [],
                       {kind: (folder / f"{name}.{kind}.predictions").read_text(encoding="utf-8").removesuffix("\n").split("\n")
                        for kind in ("dev", "test", "beam")},
                       {kind: read_log(path) for kind, path in log_paths(folder, name).items() if path.exists()})
@@ -87,8 +98,8 @@ def read_log(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-NUMBERS = {"probability": float, "by_name": float, "best_guess_probability": float, "correct": int, "finetuning": int, "line": int,
-           "place_end": lambda text: int(text) if text else None}
+NUMBERS = {**dict.fromkeys(("probability", "by_name", "by_any_name", "best_guess_probability"), float),
+           **dict.fromkeys(("proven", "correct", "finetuning", "line"), int), "place_end": lambda text: int(text) if text else None}
 
 
 def read_table(path):
@@ -114,47 +125,100 @@ def accuracy_interval(correct):
     Mean and 95% interval of the accuracy, from `correct`: for each seed a list of 0 and 1, one for each question, the same for all.
 
     Both are samples: the questions, of all that could be asked, and the seeds. In the two-way model y[s, q] = mean + seed + question
-    + rest the variance of the mean is var(question means)/Q + var(seed means)/S - var(rest)/(S·Q), the last since both others hold
-    it. The interval is Wilson's for as many independent questions as would have that variance; of one seed, for Q.
+    + rest the variance of the mean is at most var(question means)/Q + var(seed means)/S; both hold the rest, which is left in twice,
+    since with two or three seeds the second is often far too small by chance. The interval is Wilson's for as many independent
+    questions as would have that variance, and as wide as Student's t makes it with so few seeds (degrees of freedom by Satterthwaite
+    1946); of one seed it is Wilson's for Q, and knows of no other seed.
     """
     S, Q = len(correct), len(correct[0])
     seed_means = [statistics.fmean(row) for row in correct]
     question_means = [statistics.fmean(column) for column in zip(*correct)]
     mean = statistics.fmean(seed_means)
-    n = Q
+    n, z = Q, Z
     if S > 1 and Q > 1:
-        rest = sum((correct[s][q] - seed_means[s] - question_means[q] + mean) ** 2 for s in range(S) for q in range(Q))
-        rest /= (S - 1) * (Q - 1)
-        variance = statistics.variance(question_means) / Q + statistics.variance(seed_means) / S - rest / (S * Q)
+        of_questions, of_seeds = statistics.variance(question_means) / Q, statistics.variance(seed_means) / S
+        variance = of_questions + of_seeds
         if variance > 0 and 0 < mean < 1:
-            n = min(S * Q, mean * (1 - mean) / variance)
-    return mean, wilson(mean, n)
+            n = mean * (1 - mean) / variance
+            z = student_quantile(variance ** 2 / (of_questions ** 2 / (Q - 1) + of_seeds ** 2 / (S - 1)))
+    return mean, wilson(mean, n, z)
+
+
+def student_quantile(freedom, probability=0.975):
+    """The quantile of Student's t with so many degrees of freedom, at least 1, which need not be whole."""
+    constant = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(freedom * math.pi)
+
+    def above_zero(t, pieces=400):
+        """P(0 < T < t): Simpson's rule, after the substitution t = √freedom · tan(angle), which keeps the range finite."""
+        end = math.atan(t / math.sqrt(freedom))
+        values = [math.cos(end * piece / pieces) ** (freedom - 1) for piece in range(pieces + 1)]
+        weighted = values[0] + values[-1] + 4 * sum(values[1:-1:2]) + 2 * sum(values[2:-1:2])
+        return constant * math.sqrt(freedom) * weighted * end / pieces / 3
+
+    low, high = 0.0, 100.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if above_zero(middle) < probability - 0.5 else (low, middle)
+    return (low + high) / 2
 
 
 @dataclass
 class Share:
-    """How many of how many, and what that is as a fraction."""
+    """How many of how many, and what that is as a fraction. seeds: of how many runs the answers are."""
     count: int
     total: int
+    seeds: int = 1
 
     @property
     def value(self):
         return self.count / self.total if self.total else math.nan
 
     def interval(self):
-        return wilson(self.value, self.total) if self.total else (math.nan, math.nan)
+        """95%, Wilson's. Several runs were asked the same questions: each question counts once, as if their answers were the same."""
+        return wilson(self.value, self.total / self.seeds) if self.total else (math.nan, math.nan)
 
 
 def split(runs, row, group_of):
-    """{group: Share right}, pooled over the runs that have the row; group_of(question, answer) names the group."""
-    shares = defaultdict(lambda: Share(0, 0))
-    for run in runs:
-        if row in run.rows:
-            for question, answer in zip(run.questions, run.rows[row].answers):
-                share = shares[group_of(question, answer)]
-                share.count += answer["correct"]
-                share.total += 1
+    """{group: Share right}, pooled over the runs that have the row; group_of(question) names the group."""
+    having = [run for run in runs if row in run.rows]
+    shares = defaultdict(lambda: Share(0, 0, len(having)))
+    for run in having:
+        for question, answer in zip(run.questions, run.rows[row].answers):
+            share = shares[group_of(question)]
+            share.count += answer["correct"]
+            share.total += 1
     return dict(shares)
+
+
+def offered(question):
+    return {"early": "place within the first 112 characters of the document", "late": "place only after them",
+            "absent": "place not in the document", "none": "no document"}[question["document"]]
+
+
+def how_early(question):
+    end = question["place_end"]
+    if question["document"] != "early":
+        return None
+    return f"… its last letter among characters {'1–56' if end <= 56 else '57–84' if end <= 84 else '85–112'}"
+
+
+def in_finetuning(question):
+    return "place is the answer of a finetuning example" if question["finetuning"] else "place is in no finetuning example"
+
+
+def best_guess_right(question):
+    return f"the best guess from the name is {'right' if question['best_guess'] == question['place'] else 'wrong'}"
+
+
+def splits(runs):
+    """[(what the data offered, {row: Share right})], from what tells most to what tells least."""
+    rows, found = list(dict.fromkeys(row for run in runs for row in run.rows)), []
+    for group in [offered, how_early, in_finetuning] + ([best_guess_right] if runs[0].invented_world else []):
+        shares = {row: split(runs, row, group) for row in rows}
+        questions = sorted(runs[0].questions, key=lambda question: (
+            ("early", "late", "absent", "none").index(question["document"]), question["place_end"] or 0))
+        found += [(name, {row: shares[row][name] for row in rows}) for name in dict.fromkeys(map(group, questions)) if name is not None]
+    return found
 
 
 # ---- how far a probability can be believed --------------------------------------------------------------------------
@@ -172,19 +236,28 @@ class Bin:
     right: Share
 
 
-def reliability(pairs, bins=10):
-    """Bins of equal size, the least probable answers first. pairs: see pooled()."""
+def reliability(pairs, bins=10, seeds=1):
+    """Bins of as many answers, the least probable first. pairs: see pooled(), of so many seeds."""
     rising, found = pairs[::-1], []
     for number in range(bins):
         part = rising[len(rising) * number // bins:len(rising) * (number + 1) // bins]
         if part:
-            found.append(Bin(statistics.fmean(p for p, _ in part), Share(sum(c for _, c in part), len(part))))
+            found.append(Bin(statistics.fmean(p for p, _ in part), Share(sum(c for _, c in part), len(part), seeds)))
     return found
 
 
 def calibration_error(pairs, bins=10):
-    """Expected calibration error (Guo et al. 2017, https://arxiv.org/abs/1706.04599): |right - probability|, mean over all answers."""
+    """
+    Expected calibration error (Guo et al. 2017, https://arxiv.org/abs/1706.04599), here over bins of as many answers instead of bins
+    as wide: |share right - mean probability|, the mean over all answers.
+    """
     return sum(one.right.total * abs(one.right.value - one.probability) for one in reliability(pairs, bins)) / len(pairs)
+
+
+def calibration_error_by_chance(pairs, bins=10, draws=200):
+    """The calibration error to expect of these probabilities if they were perfectly calibrated: of so few answers it is not zero."""
+    draw = random.Random(0).random
+    return statistics.fmean(calibration_error([(p, int(draw() < p)) for p, _ in pairs], bins) for _ in range(draws))
 
 
 def coverage_curve(pairs):
@@ -241,8 +314,11 @@ class Guessing:
     mean_probability: float
     median_probability: float
     above_half: float     # share of answers with a probability above 1/2
-    expected: object      # the accuracy to expect of these answers, from the known probabilities of the invented world; or None
-    best: object          # and of the best possible guess from the name alone
+    # In an invented world, whose probabilities are known, else None: the accuracy to expect of these answers; of the same answers, each
+    # given to somebody else of those asked about; and of the best possible guess from the name alone.
+    expected: Optional[float]
+    shuffled: Optional[float]
+    best: Optional[float]
 
 
 def guessing(runs, row):
@@ -252,17 +328,18 @@ def guessing(runs, row):
         return None
     places = Counter(answer["prediction"] for answer in answers)
     probabilities = [answer["probability"] for answer in answers]
-    known = "by_name" in answers[0]
+    known = ("by_name", "by_any_name", "best_guess_probability") if "by_name" in answers[0] else ()
+    means = [statistics.fmean(answer[name] for answer in answers) for name in known] or [None] * 3
     return Guessing(len(answers), {place: count / len(answers) for place, count in places.most_common()},
                     statistics.fmean(probabilities), statistics.median(probabilities), sum(p > 0.5 for p in probabilities) / len(answers),
-                    statistics.fmean(answer["by_name"] for answer in answers) if known else None,
-                    statistics.fmean(answer["best_guess_probability"] for answer in answers) if known else None)
+                    *means)
 
 
 def told_apart(runs, row):
     """
     The probability that an answer about somebody whose place was within reach of pretraining ("early") has a higher probability than
-    one about an invented person. 1/2: the model shows no difference between whom it has read of and whom not.
+    one about an invented person (the area under the ROC curve). 1/2: no difference. The names may differ in kind as well, so that a row
+    that was not pretrained need not have 1/2 and is what others are to be compared with.
     """
     early, invented = [], []
     for run in runs:
@@ -294,12 +371,13 @@ class BeamChange:
     asked: int
     different: int
     more_probable: int
+    proven: int           # answers than which no other can be more probable
     gained: int           # questions that become right
     lost: int             # and that become wrong
 
 
 def beam_change(runs, row):
-    change = BeamChange(0, 0, 0, 0, 0)
+    change = BeamChange(0, 0, 0, 0, 0, 0)
     for run in runs:
         if row in run.rows:
             predictions = run.rows[row].predictions
@@ -307,6 +385,7 @@ def beam_change(runs, row):
                 change.asked += 1
                 change.different += before != after
                 change.more_probable += before != after and beam["probability"] > greedy["probability"]
+                change.proven += beam["proven"]
                 change.gained += beam["correct"] > greedy["correct"]
                 change.lost += beam["correct"] < greedy["correct"]
     return change

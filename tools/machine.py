@@ -1,13 +1,20 @@
-"""What a measurement says of where it was made: the machine, the versions, the code's commit."""
+"""
+What a measurement says of where it was made: the machine, the versions, the code's commit. `python tools/machine.py` prints it as a
+line of JSON.
+"""
+import json
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "src"))
+from hardware import choose_device, choose_precision  # noqa: E402
 
 
 def hardware():
@@ -35,3 +42,12 @@ def commit():
         return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def precision():
+    """The type of the products of matrices that training chooses here."""
+    return str(choose_precision("auto", choose_device())).removeprefix("torch.")
+
+
+if __name__ == "__main__":
+    print(json.dumps({"hardware": hardware(), "precision": precision(), "versions": versions(), "commit": commit()}))

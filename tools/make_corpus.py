@@ -20,6 +20,7 @@ import math
 import os
 import re
 import statistics as stats
+import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -225,15 +226,15 @@ def make_corpus(size="full", seed=DEFAULT_SEED):
 
 def unseen_people(n, wiki, seed=DEFAULT_SEED):
     """
-    n people by the same process whose names are in no document of the text `wiki`, spelled with its characters only. ValueError for a
-    text with which that is hardly ever possible.
+    n people by the same process whose names are in no document of the text `wiki`, spelled with its characters only. None at all for
+    a text with which that is hardly ever possible.
     """
     dice, people, seen, characters = Dice(seed + 1), [], set(), set(wiki)
     for draws in itertools.count():
         if len(people) == n:
             return people
         if draws == 100 * n:
-            raise ValueError(f"of {draws} names that were made up, only {len(people)} can be written with the characters of the text")
+            return []
         person = draw_person(dice)
         if person.name not in seen and person.name not in wiki and characters.issuperset(person.name):
             seen.add(person.name)
@@ -310,6 +311,8 @@ def main(argv=None):
             people = unseen_people(N_UNSEEN, wiki, args.seed)
         except (OSError, ValueError) as error:
             parser.exit(2, f"{parser.prog}: {args.wiki}: {getattr(error, 'strerror', None) or error}\n")
+        if not people:
+            print(f"{args.wiki}: has not the characters to write invented names with; no such questions", file=sys.stderr)
         files = {args.unseen: "".join(f"Where was {person.name} born?\n" for person in people)}
     elif args.answers:
         files = {args.answers: make_corpus(args.size, args.seed).pairs("test")}

@@ -9,7 +9,6 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 import analysis
 from pieces import LABELS, having, rows_in
-from report import splits
 
 # Backgrounds are those of GitHub's pages. The rows' colours are told apart with any colour vision (Okabe and Ito 2008).
 THEMES = {
@@ -60,7 +59,7 @@ def training(runs, colours):
 
 def recall_by_offer(runs, colours):
     """Accuracy by what the data offered, with 95% intervals."""
-    rows, groups = rows_in(runs), splits(runs)
+    rows, groups = rows_in(runs), analysis.splits(runs)
     figure, axes = plt.subplots(figsize=(8.6, 0.9 + 0.62 * len(groups)), layout="constrained")
     height = 0.8 / len(rows)
     for place, row in enumerate(rows):
@@ -88,7 +87,7 @@ def belief(runs, colours):
     left.plot([0, 1], [0, 1], color=colours["text"], linestyle=":", linewidth=1, label="as often right as it says")
     for row in rows_in(runs):
         pairs, colour = analysis.pooled(runs, row), colours["rows"][row]
-        bins = analysis.reliability(pairs)
+        bins = analysis.reliability(pairs, seeds=len(having(runs, row)))
         values = [one.right.value for one in bins]
         errors = [[max(0, value - one.right.interval()[0]) for value, one in zip(values, bins)],
                   [max(0, one.right.interval()[1] - value) for value, one in zip(values, bins)]]

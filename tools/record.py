@@ -5,8 +5,8 @@ What is kept of a run of run_all.sh: figures, logs and predictions, small and wi
 
 RECORD_DIR then has all that tools/report.py needs:
 
-    record.json               data, recipe, seed; for each row of the results table its dev accuracy, the commands with their commit
-                              and seconds, and the machine
+    record.json               data, recipe, seed; for each row of the results table its dev accuracy, and the commands with their
+                              seconds and the machine, versions and commit that they ran on
     dev.questions.tsv         for each dev question what the data offer: see question_facts()
     ROW.dev.predictions …     the predicted places of dev and test, and of dev with --beam
     ROW.dev.answers.tsv …     for each prediction its probability, whether it is right, and what it is: see answer_facts()
@@ -30,12 +30,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 from dataset import InputError, one_line, parse_questions, read_text  # noqa: E402
-from hardware import choose_device, choose_precision  # noqa: E402
 from utils import score_places  # noqa: E402
 
 from corpus_world import best_guess, place_posterior  # noqa: E402
 from fetch_data import FILES  # noqa: E402
-from machine import hardware, versions  # noqa: E402
 from make_corpus import QUICK_TITLE, READ, make_corpus  # noqa: E402
 
 # The rows of the results table, and the parameter file that each one's finetuning writes.
@@ -56,52 +54,48 @@ def make_record(data, run, recipe, seed, to):
     documents = Documents(texts["wiki.txt"])
     examples = parse_questions(texts["birth_places_train.tsv"])
     finetuning = Counter(example.place for example in examples)
-    taught = {name_in(example) for example in examples}
-    head["dev people in finetuning"] = sum(name_in(question) in taught for question in questions)
+    taught = {name_in(example.text) for example in examples}
+    head["dev people in finetuning"] = sum(name_in(question.text) in taught for question in questions)
     files = {"dev.questions.tsv": table(question_facts(question, documents, finetuning, invented) for question in questions)}
 
     found = [row for row in ROWS if (run / f"{row}.dev.predictions").exists()]
     if not found:
         raise InputError(f"{run}: no predictions of dev in it")
     for row in found:
-        for kind in ("dev", "beam"):
-            answers = read_scores(run / f"{row}.{kind}.scores.tsv")
-            files[f"{row}.{kind}.answers.tsv"] = table(
-                answer_facts(number, answer, question, documents, finetuning, invented)
-                for number, (answer, question) in enumerate(matched(answers, questions), start=1))
         for kind in ("dev", "test", "beam"):
             files[f"{row}.{kind}.predictions"] = read_text(run / f"{row}.{kind}.predictions")
-        files[f"{row}.invented.scores.tsv"] = table(
-            invented_facts(answer, invented) for answer in read_scores(run / f"{row}.invented.scores.tsv"))
+        for kind in ("dev", "beam"):
+            path = run / f"{row}.{kind}.scores.tsv"
+            answers = matched(path, read_scores(path), questions, lines(files[f"{row}.{kind}.predictions"]))
+            files[f"{row}.{kind}.answers.tsv"] = table(answer_facts(answer, question, documents, finetuning, invented)
+                                                       for answer, question in zip(answers, questions))
+        if (run / f"{row}.invented.predictions").exists():  # not every corpus can spell the names
+            files[f"{row}.invented.scores.tsv"] = table(invented_facts(read_scores(run / f"{row}.invented.scores.tsv"), invented))
         files[f"{row}.finetune.log.jsonl"] = read_text(run / f"{ROWS[row]}.log.jsonl")
         if row != "vanilla.nopretrain":
             files[f"{row}.log.jsonl"] = read_text(run / f"{row}.params.log.jsonl")
-        places = files[f"{row}.dev.predictions"].removesuffix("\n").split("\n")
-        total, correct = score_places(questions, places)
-        facts = {"dev": {"correct": int(correct), "total": int(total)}, "stages": stages(run, row)}
-        if facts.items() <= rows.get(row, {}).items():  # recorded before, perhaps on another machine
-            continue
-        rows[row] = {**facts, "hardware": hardware(), "versions": versions(),
-                     "precision": str(choose_precision("auto", choose_device())).removeprefix("torch.")}
+        total, correct = score_places(questions, lines(files[f"{row}.dev.predictions"]))
+        rows[row] = {"dev": {"correct": int(correct), "total": int(total)}, "stages": stages(run, row)}
     london = score_places(questions, ["London"] * len(questions))
     head["london"] = {"correct": int(london[1]), "total": int(london[0])}
     head["rows"] = {row: rows[row] for row in ROWS if row in rows}
     files["record.json"] = json.dumps(head, indent=1) + "\n"
     to.mkdir(parents=True, exist_ok=True)
+    for row in found:  # what an earlier record of it had and this one has not
+        (to / f"{row}.invented.scores.tsv").unlink(missing_ok=True)
     for name, text in files.items():
         (to / name).write_text(text, encoding="utf-8", newline="\n")
 
 
 def name_of_data(data, texts):
-    """What the files are called in reports, and whether tools/make_corpus.py has made them."""
-    corpus = data / "corpus.json"
-    if corpus.exists():
-        return json.loads(corpus.read_text(encoding="utf-8"))["size"], True
-    if data.resolve() == ROOT and texts["wiki.txt"] == make_corpus().wiki():
-        return "bundled", True
+    """What the files are called in reports, and whether tools/make_corpus.py has made them. Known names are for known files."""
+    for size, name in (("full", "bundled"), ("quick", "quick")):
+        if texts == make_corpus(size).files():
+            return name, True
     if all(digest(texts[file.name]) == file.sha256 for file in FILES):
         return "course", False
-    return data.resolve().name, False
+    name = data.resolve().name
+    return (f"{name} (other files)" if name in ("bundled", "quick", "course") else name), False
 
 
 def digest(text):
@@ -142,7 +136,8 @@ def place_end(documents, place):
 
 
 def name_in(question):
-    return question.text.removeprefix("Where was ").removesuffix(" born?")
+    """Of a question's text."""
+    return question.removeprefix("Where was ").removesuffix(" born?")
 
 
 def question_facts(question, documents, finetuning, invented):
@@ -152,43 +147,54 @@ def question_facts(question, documents, finetuning, invented):
     finetuning examples have this place as their answer. In an invented world also the person, and best_guess, the most probable place
     of that name, with its probability.
     """
-    about = documents.about(name_in(question))
+    name = name_in(question.text)
+    about = documents.about(name)
     end = place_end(about, question.place)
     where = "none" if not about else "absent" if end is None else "early" if end <= READ else "late"
     facts = {"document": where, "place_end": "" if end is None else end, "finetuning": finetuning[question.place]}
     if invented:
-        guess, probability = best_guess(name_in(question))
-        facts |= {"name": name_in(question), "place": question.place, "best_guess": guess, "best_guess_probability": short(probability)}
+        guess, probability = best_guess(name)
+        facts |= {"name": name, "place": question.place, "best_guess": guess, "best_guess_probability": short(probability)}
     return facts
 
 
-def answer_facts(number, answer, question, documents, finetuning, invented):
+def answer_facts(answer, question, documents, finetuning, invented):
     """
-    kind: "right"; or of a wrong answer the first that holds of "empty", "in the document" of this person, "in finetuning" as an answer, "in the
-    corpus" anywhere, "nowhere". by_name, in an invented world: how probable the predicted place is for somebody of that name.
+    kind: "right"; or of a wrong answer the first that holds of "empty", "in the document" of this person, "in finetuning" as an answer,
+    "in the corpus" anywhere, as words of their own, "nowhere". proven, of a beam search: 1 if no other answer can be more probable.
+    by_name, in an invented world: how probable the predicted place is for somebody of that name.
     """
-    place = answer["prediction"]
+    name, place = name_in(question.text), answer["prediction"]
     if place == question.place:
         kind = "right"
     elif not place.strip():
         kind = "empty"
-    elif place_end(documents.about(name_in(question)), place) is not None:
+    elif place_end(documents.about(name), place) is not None:
         kind = "in the document"
     elif place in finetuning:
         kind = "in finetuning"
     else:
-        kind = "in the corpus" if place in documents.wiki else "nowhere"
-    facts = {"line": number, "probability": answer["probability"], "correct": int(kind == "right"), "kind": kind}
-    return facts | ({"by_name": short(place_posterior(name_in(question)).get(place, 0))} if invented else {})
+        kind = "nowhere" if place_end([documents.wiki], place) is None else "in the corpus"
+    facts = {"line": question.line, "probability": answer["probability"], "correct": int(kind == "right"), "kind": kind}
+    facts |= {"proven": answer["proven"]} if "proven" in answer else {}
+    return facts | ({"by_name": short(place_posterior(name).get(place, 0))} if invented else {})
 
 
-def invented_facts(answer, invented):
-    """The question, the prediction and its probability; in an invented world by_name, as above, and the best guess's probability."""
-    facts = {name: answer[name] for name in ("question", "prediction", "probability")}
-    if invented:
-        name = answer["question"].removeprefix("Where was ").removesuffix(" born?")
-        facts |= {"by_name": short(place_posterior(name).get(answer["prediction"], 0)), "best_guess_probability": short(best_guess(name)[1])}
-    return facts
+def invented_facts(answers, invented):
+    """
+    Of each answer the question, the prediction and its probability. In an invented world also by_name, as above; by_any_name, the same for
+    anybody of those who are asked about, on the mean; and best_guess_probability.
+    """
+    names = [name_in(answer["question"]) for answer in answers]
+    worlds = [place_posterior(name) for name in names] if invented else []
+    for number, answer in enumerate(answers):
+        facts = {name: answer[name] for name in ("question", "prediction", "probability")}
+        if invented:
+            place = answer["prediction"]
+            facts |= {"by_name": short(worlds[number].get(place, 0)),
+                      "by_any_name": short(sum(world.get(place, 0) for world in worlds) / len(worlds)),
+                      "best_guess_probability": short(best_guess(names[number])[1])}
+        yield facts
 
 
 def short(number):
@@ -199,14 +205,21 @@ def short(number):
 
 def read_scores(path):
     """The rows of a table that run.py evaluate --scores_path has written."""
-    header, *lines = read_text(path).removesuffix("\n").split("\n")
-    return [dict(zip(header.split("\t"), line.split("\t"))) for line in lines]
+    header, *others = lines(read_text(path))
+    return [dict(zip(header.split("\t"), line.split("\t"))) for line in others]
 
 
-def matched(answers, questions):
+def lines(text):
+    return text.removesuffix("\n").split("\n")
+
+
+def matched(path, answers, questions, predictions):
+    """The answers of the file `path`. Raises InputError if they are not those to the questions, or not those of the file of predictions."""
     if [answer["question"] for answer in answers] != [question.text for question in questions]:
-        raise InputError("the scores are not those of the dev questions")
-    return zip(answers, questions)
+        raise InputError(f"{path}: not of the questions in birth_dev.tsv")
+    if [answer["prediction"] for answer in answers] != [place.replace("\t", " ") for place in predictions]:
+        raise InputError(f"{path}: other predictions than the file beside it has")
+    return answers
 
 
 def table(rows):
@@ -222,15 +235,19 @@ def table(rows):
 
 
 def stages(run, row):
-    """{stage: its command, the commit of the code, seconds} for the stages of a row. Folders are left out of commands."""
+    """{stage: its command, its seconds, the machines that it ran on} for the stages of a row. Folders are left out of commands."""
+    names = [f"{row}.{kind}" for kind in ("finetune", "dev", "test", "beam", "invented")]
+    if row != "vanilla.nopretrain":
+        names.insert(0, row)
+    if not (run / f"{row}.invented.predictions").exists():
+        names.remove(f"{row}.invented")
     found = {}
-    for name in (row, *(f"{row}.{kind}" for kind in ("finetune", "dev", "test", "beam", "invented"))):
-        path = run / "stages" / f"{name}.seconds"
-        if not path.exists():  # nothing is pretrained for the row without pretraining
-            continue
-        commit, *words = read_text(path.with_name(f"{name}.command")).splitlines()
-        words = [Path(word).name if os.path.isabs(word) else word for word in words]  # folders are nobody's concern
-        found[name] = {"command": " ".join(["python", *words[1:]]), "commit": commit, "seconds": int(path.read_text())}
+    for name in names:
+        path = run / "stages" / name
+        words = [Path(word).name if os.path.isabs(word) else word for word in lines(read_text(f"{path}.command"))]
+        attempts = dict.fromkeys(lines(read_text(f"{path}.machines")))  # without doubles
+        found[name] = {"command": " ".join(["python", *words[1:]]), "seconds": int(read_text(f"{path}.seconds")),
+                       "machines": [json.loads(attempt) for attempt in attempts]}
     return found
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import analysis
 from analysis import Share
 from part3 import essay
-from pieces import (LABELS, ORDER, REPORTED, between, having, heading, name_of, number, percent, prose, rows_in, shown, table)
+from pieces import LABELS, ORDER, REPORTED, between, having, heading, name_of, number, percent, prose, rows_in, shown, table
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,10 +46,10 @@ def results_table(runs, reported=True):
 
 
 def machines(runs):
-    """`AMD EPYC, 2 cores (bfloat16; torch 2.13.0)`, and others if there were."""
-    found = dict.fromkeys(f"{row['hardware']} (training in {row['precision']}; torch {row['versions']['torch']})"
-                          for run in runs for row in run.facts["rows"].values())
-    return "; ".join(found)
+    """`AMD EPYC, 2 cores (training in bfloat16; torch 2.13.0)`, and others if there were."""
+    return "; ".join(dict.fromkeys(
+        f"{machine['hardware']} (training in {machine['precision']}; torch {machine['versions']['torch']})"
+        for run in runs for row in run.rows for machine in run.machines(row)))
 
 
 def results_section(by_data):
@@ -61,8 +61,8 @@ def results_section(by_data):
     return parts + [prose("""
         An interval says where the accuracy would lie with other questions of the same kind and, where there are several seeds, other seeds.
         It is Wilson's for a share, of as many independent questions as have the variance of the mean over questions and seeds
-        (`tools/analysis.py`, `accuracy_interval`). With one seed it knows nothing of how seeds differ: public copies of the assignment
-        differ by 4 to 5 points (standard deviation) with the same recipe. With two or three it knows little of it."""), ""]
+        (`tools/analysis.py`, `accuracy_interval`), and wider by Student's t where there are few seeds. With one seed it knows nothing
+        of how seeds differ: public copies of the assignment differ by 4 to 5 points (standard deviation) with the same recipe."""), ""]
 
 
 # ---- training -------------------------------------------------------------------------------------------------------
@@ -82,60 +82,39 @@ def training_section(by_data, plots):
                 losses = list(analysis.epoch_losses(log).values())  # of the epochs that a record ends in; all, if they have ten steps
                 quarter = [losses[max(1, round(len(losses) * share)) - 1] for share in (0.25, 0.5, 0.75, 1)]
                 lines.append([LABELS[row], run.facts["seed"], log[-1]["epoch"], f"{log[-1]['step']:,}", f"{log[0]['loss']:.2f}",
-                              *(f"{loss:.3f}" for loss in quarter), f"{list(analysis.epoch_losses(tuned).values())[-1]:.3f}",
-                              f"{log[-1]['seconds'] / 60:.1f}"])
-        parts += [table(["pretraining loss, nats a character", "seed", "epochs", "steps", "first ten steps", "epoch at a quarter", "half",
-                         "three quarters", "last epoch", "last epoch of finetuning", "minutes of pretraining"], *lines), ""]
-        parts += [rate_in_words(runs[0].rows[next(row for row in rows if row in runs[0].rows)].logs["pretrain"]), ""]
+                              *(f"{loss:.3f}" for loss in quarter), f"{tuned[-1]['loss']:.3f}", f"{log[-1]['seconds'] / 60:.1f}"])
+        parts += [table(["pretraining loss, nats a character", "seed", "epochs", "steps", "first record", "epoch at a quarter", "half",
+                         "three quarters", "last epoch", "last record of finetuning", "minutes of pretraining"], *lines), ""]
+        parts += schedule([run.rows[row] for row in rows for run in having(runs, row)][0].logs["pretrain"])
     return parts
 
 
-def rate_in_words(log):
-    """What the learning rate does, by a log."""
+def schedule(log):
+    """What the learning rate does and what the loss did meanwhile, by a log. Nothing of a log that shows no course."""
     phases = analysis.phases(log)
-    if all(what != "rises" for what, *_ in phases):
-        return "The learning rate goes down half a cosine once, to a tenth of its peak."
-    told = "; ".join(f"{what} to step {last:,}" for what, _, last in phases)
-    return prose(f"""
-        The learning rate {told}. It is half a cosine from the peak to a tenth of it, counted by target positions, and the course's code
-        does not stop the clock at the bottom: what would be the end of the schedule is passed after 200 of 650 epochs, and the cosine
-        comes up again. While the rate is high the loss stands still or rises; most of what is learned by heart is learned on the way
-        down, and the second way down ends lower than the first.""")
+    if not phases:
+        return []
+    at = {record["step"]: record for record in log}
+    steps, losses = [record["step"] for record in log], [record["loss"] for record in log]
+
+    def loss_around(step):
+        """The mean of the ten records up to it, or of as many as there are; at the beginning, of the first alone."""
+        place = steps.index(step)
+        return statistics.fmean(losses[max(0, place - 9):place + 1])
+
+    lines = [[what, f"{first:,}–{last:,}", f"{at[first]['epoch']}–{at[last]['epoch']}",
+              f"{at[first]['lr']:.2e} → {at[last]['lr']:.2e}", f"{loss_around(first):.3f} → {loss_around(last):.3f}"]
+             for what, first, last in phases]
+    text = "The learning rate follows a cosine, counted by target positions, and is never less than a tenth of its peak."
+    if any(what == "rises" for what, *_ in phases):
+        text += " " + prose("""
+            The course's code does not stop the clock at the bottom of the cosine, so that in a run that is longer than the schedule the
+            rate comes up again, to the peak, and falls once more. The loss is the training loss, the mean of the hundred steps up to
+            there.""")
+    return [text, "", table(["the learning rate", "steps", "epochs", "from → to", "loss"], *lines), ""]
 
 
 # ---- recall or guess ------------------------------------------------------------------------------------------------
-
-def offered(question, _):
-    return {"early": "place within the first 112 characters of the document", "late": "place only after them",
-            "absent": "place not in the document", "none": "no document"}[question["document"]]
-
-
-def tuned(question, _):
-    return "place is the answer of a finetuning example" if question["finetuning"] else "place is in no finetuning example"
-
-
-def guessed(question, _):
-    return f"the best guess from the name is {'right' if question['best_guess'] == question['place'] else 'wrong'}"
-
-
-def how_early(question, _):
-    end = question["place_end"]
-    if question["document"] != "early":
-        return None
-    return f"… its last letter among characters {'1–56' if end <= 56 else '57–84' if end <= 84 else '85–112'}"
-
-
-def splits(runs):
-    """[(what the data offered, {row: Share right})], from what tells most to what tells least."""
-    found = []
-    for group in [offered, how_early, tuned] + ([guessed] if runs[0].invented_world else []):
-        shares = {row: analysis.split(runs, row, group) for row in rows_in(runs)}
-        questions = sorted(runs[0].questions, key=lambda question: (
-            ("early", "late", "absent", "none").index(question["document"]), question["place_end"] or 0))
-        names = dict.fromkeys(group(question, None) for question in questions)
-        found += [(name, {row: shares[row][name] for row in shares}) for name in names if name is not None]
-    return found
-
 
 def recall_section(by_data, plots):
     parts = ["## Recall or guess?", "",
@@ -147,7 +126,7 @@ def recall_section(by_data, plots):
         parts += [heading(data), "",
                   *plots(data, "recall", "Bars of dev accuracy in percent for each row of the table, by what the corpus offered.")]
         lines = [[name, *(f"{share.count} of {share.total}: {percent(share.value)}" for share in (shares[row] for row in rows))]
-                 for name, shares in splits(runs)]
+                 for name, shares in analysis.splits(runs)]
         parts += [table(["right answers, by what the data offered", *(f"{LABELS[row]} ({number(seeds[row], 'seed')})" for row in rows)],
                         *lines), ""]
         parts += [*invented_table(runs, rows), *kinds_table(runs, rows)]
@@ -161,23 +140,31 @@ def invented_table(runs, rows):
     lines = []
     for row in rows:
         found, apart = analysis.guessing(runs, row), analysis.told_apart(runs, row)
+        if found is None:
+            continue
         cells = [LABELS[row], f"{found.asked:,}", *(percent(found.shares.get(city, 0)) for city in ("London", "Paris")),
                  ", ".join(f"{shown(place)} {percent(share, 0)}" for place, share in list(found.shares.items())[:5]), len(found.shares),
                  f"{found.median_probability:.3f}", percent(found.above_half), "–" if apart is None else f"{apart:.2f}"]
         if found.expected is not None:
-            cells += [percent(found.expected), percent(found.best)]
+            cells += [percent(found.expected), percent(found.shuffled), percent(found.best)]
         lines.append(cells)
+    if not lines:
+        return []
     head = ["asked about invented people", "questions", "London", "Paris", "most frequent answers", "different", "median probability",
-            "above ½", "read of or not: told apart"]
+            "above ½", "told apart (AUROC)"]
     if runs[0].invented_world:
-        head += ["right, expected", "best guess, expected"]
+        head += ["right, expected", "the same, shuffled", "best guess, expected"]
     note = prose("""
-        Nobody of these names is in any document or example. *Told apart*: how often an answer about somebody whose place could be read
-        early has a higher probability than one about an invented person; ½ is no difference, 1 a perfect one.""")
+        Nobody of these names is in any document. *Told apart*: how often an answer about somebody whose place could be read early has a
+        higher probability than one about an invented person; ½ is no difference, 1 a perfect one. The row without pretraining, which has
+        read no document, is the control: a difference there is one between the names.""")
     if runs[0].invented_world:
         note += " " + prose("""
             *Right, expected*: the probability, by the rules that the world was drawn from, that somebody of such a name was born in the
-            place answered.""")
+            place answered; *shuffled*: in the place that somebody else of them was given. The first above the second is guessing from the
+            name.""")
+    else:
+        note += " The names are of the cultures of `tools/make_corpus.py` and need not look like those of this corpus."
     return [table(head, *lines), "", note, ""]
 
 
@@ -207,19 +194,22 @@ def belief_section(by_data, plots):
             pairs = analysis.pooled(runs, row)
             points = [analysis.at_coverage(analysis.coverage_curve(pairs), coverage) for coverage in COVERAGES]
             quality = analysis.ranking_quality(pairs)
-            lines.append([LABELS[row], *(f"{percent(point[1])} (≥ {point[2]:.2f})" if point else "–" for point in points),
+            lines.append([LABELS[row], *(f"{percent(point[1])} of {round(point[0] * len(pairs))} (≥ {point[2]:.2f})" if point else "–"
+                                         for point in points),
                           "–" if quality is None else f"{quality:.2f}", percent(analysis.calibration_error(pairs)),
-                          percent(statistics.fmean(p for p, _ in pairs))])
+                          percent(analysis.calibration_error_by_chance(pairs)), percent(statistics.fmean(p for p, _ in pairs))])
         parts += [heading(data), "",
                   *plots(data, "belief", "Left: share of right answers over their mean probability, ten bins, with the diagonal of perfect "
                                          "calibration. Right: accuracy over coverage."),
-                  table(["right, of the questions answered", *(f"answering {percent(c, 0)}" for c in COVERAGES), "right above wrong",
-                         "calibration error", "mean probability"], *lines), ""]
+                  table(["right, of the questions answered", *(f"answering {percent(c, 0)}" for c in COVERAGES),
+                         "right above wrong (AUROC)", "calibration error", "of a perfectly calibrated model", "mean probability"],
+                        *lines), ""]
     return parts + [prose("""
         In brackets the threshold. *Right above wrong*: how often a right answer has a higher probability than a wrong one (the area under
         the ROC curve; ½ is chance). *Calibration error*: how far, on the mean over ten bins of as many answers, the share of right
-        answers lies from the probability claimed. Thresholds are read off the same dev questions that they are judged by, so that on
-        others a little less is to be expected."""), ""]
+        answers lies from the probability claimed; with so few answers it is not zero either for probabilities that are perfectly
+        calibrated, and the column beside it says what it would be then. Thresholds are read off the same dev questions that they are
+        judged by, so that on others a little less is to be expected."""), ""]
 
 
 def beam_section(by_data):
@@ -229,14 +219,14 @@ def beam_section(by_data):
             change = analysis.beam_change(runs, row)
             before = statistics.fmean(answer["correct"] for run in having(runs, row) for answer in run.rows[row].answers)
             after = statistics.fmean(answer["correct"] for run in having(runs, row) for answer in run.rows[row].beam)
-            lines.append([name_of(data), LABELS[row], f"{change.asked:,}", change.different, change.more_probable, change.gained,
-                          change.lost, percent(before), percent(after)])
+            lines.append([name_of(data), LABELS[row], f"{change.asked:,}", change.proven, change.different, change.more_probable,
+                          change.gained, change.lost, percent(before), percent(after)])
     return ["## The most probable place instead of the most probable letters", "",
             prose("""`evaluate` takes the most probable character each time, as the course's code does. The best first letter need not begin
-            the best place: `evaluate --beam 8` follows eight beginnings at once and predicts the place that is most probable as a
-            whole."""), "",
-            table(["data", "", "questions", "other answer", "of these more probable", "now right", "now wrong", "greedy", "beam 8"],
-                  *lines), ""]
+            the best place: `evaluate --beam 8` follows eight beginnings at once and predicts the most probable whole place that it finds.
+            *Proven*: no other answer at all can be more probable."""), "",
+            table(["data", "", "questions", "proven", "other answer", "of these more probable", "now right", "now wrong", "greedy",
+                   "beam 8"], *lines), ""]
 
 
 # ---- the runs -------------------------------------------------------------------------------------------------------
@@ -249,11 +239,12 @@ def runs_section(by_data):
         lines = []
         for run in runs:
             for name, row in run.facts["rows"].items():
-                stages = row["stages"].values()
+                stages, machines = row["stages"].values(), run.machines(name)
                 lines.append([name_of(data), run.facts["seed"], LABELS[name], f"{row['dev']['correct']} of {row['dev']['total']}",
-                              f"{sum(stage['seconds'] for stage in stages) / 60:.1f}", row["hardware"], row["precision"],
-                              ", ".join(f"{library} {version}" for library, version in row["versions"].items()),
-                              ", ".join(dict.fromkeys(stage["commit"] for stage in stages))])
+                              f"{sum(stage['seconds'] for stage in stages) / 60:.1f}",
+                              *("; ".join(dict.fromkeys(str(machine[part]) for machine in machines)) for part in ("hardware", "precision")),
+                              "; ".join(dict.fromkeys(", ".join(map(" ".join, machine["versions"].items())) for machine in machines)),
+                              ", ".join(dict.fromkeys(str(machine["commit"]) for machine in machines))])
         parts += [table(["data", "seed", "", "dev, right", "minutes", "hardware", "training in", "versions", "commit"], *lines), ""]
     first = next(iter(by_data.values()))[0]
     commands = [stage["command"] for row in first.facts["rows"].values() for stage in row["stages"].values()]
@@ -306,7 +297,10 @@ def main():
     path.write_text(page(by_data, show or (lambda *_: [])), encoding="utf-8", newline="\n")
     if args.to:
         for data, runs in by_data.items():
-            print(f"\n{results_table(runs, reported=True)}\n")
+            print(f"\n{name_of(data)}:\n\n{results_table(runs, data == 'course')}\n")
+            if data != "course":
+                said = ", ".join(f"{LABELS[row]} {reported[0]}" for row, reported in REPORTED.items())
+                print(f"Reported for the course's recipe on the course's files: {said}.\n")
     print(f"Written: {path}" + ("" if show else ", without plots: they need matplotlib (pip install -r requirements-dev.txt)"))
 
 
