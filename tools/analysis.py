@@ -199,7 +199,7 @@ def how_early(question):
     end = question["place_end"]
     if question["document"] != "early":
         return None
-    return f"… its last letter among characters {'1–56' if end <= 56 else '57–84' if end <= 84 else '85–112'}"
+    return f"… of these, its last letter among characters {'1–56' if end <= 56 else '57–84' if end <= 84 else '85–112'}"
 
 
 def in_finetuning(question):
@@ -212,13 +212,17 @@ def best_guess_right(question):
 
 def splits(runs):
     """[(what the data offered, {row: Share right})], from what tells most to what tells least."""
-    rows, found = list(dict.fromkeys(row for run in runs for row in run.rows)), []
-    for group in [offered, how_early, in_finetuning] + ([best_guess_right] if runs[0].invented_world else []):
+    rows = list(dict.fromkeys(row for run in runs for row in run.rows))
+    questions = sorted(runs[0].questions, key=lambda question: (
+        ("early", "late", "absent", "none").index(question["document"]), question["place_end"] or 0))
+
+    def by(group):
         shares = {row: split(runs, row, group) for row in rows}
-        questions = sorted(runs[0].questions, key=lambda question: (
-            ("early", "late", "absent", "none").index(question["document"]), question["place_end"] or 0))
-        found += [(name, {row: shares[row][name] for row in rows}) for name in dict.fromkeys(map(group, questions)) if name is not None]
-    return found
+        return [(name, {row: shares[row][name] for row in rows}) for name in dict.fromkeys(map(group, questions)) if name is not None]
+
+    where = by(offered)
+    first = 1 if questions[0]["document"] == "early" else 0
+    return where[:first] + by(how_early) + where[first:] + by(in_finetuning) + (by(best_guess_right) if runs[0].invented_world else [])
 
 
 # ---- how far a probability can be believed --------------------------------------------------------------------------

@@ -120,8 +120,9 @@ def what_strategy(runs, by_data):
                 allow reaches {percent(guesses.best)}.""")
     apart, control = (analysis.told_apart(runs, row) for row in ("vanilla.pretrain", "vanilla.nopretrain"))
     if apart is not None and control is not None:
+        tells = "tells it in part" if apart > control + 0.1 else "hardly tells it"
         text += " " + prose(f"""
-            The text of an answer does not show that it is such a guess. Its probability does in part: an answer about somebody whose place
+            The text of an answer does not show that it is such a guess, and its probability {tells}: an answer about somebody whose place
             could be read has a higher one than an answer about an invented person in {percent(apart, 0)} of all pairs, against
             {percent(control, 0)} for the model that was not pretrained and so recalls nobody.""")
     return [f"**(c) What does it do with a name that it never read?** {text} " + prose("""

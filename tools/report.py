@@ -109,8 +109,13 @@ def schedule(log):
     if any(what == "rises" for what, *_ in phases):
         text += " " + prose("""
             The course's code does not stop the clock at the bottom of the cosine, so that in a run that is longer than the schedule the
-            rate comes up again, to the peak, and falls once more. The loss is the training loss, the mean of the hundred steps up to
-            there.""")
+            rate comes up again, to the peak, and falls once more. The loss in the table is the training loss, the mean of the hundred
+            steps up to there.""")
+    for what, first, last in phases:
+        if what == "rises" and last - first > steps[-1] / 10 and abs(loss_around(last) / loss_around(first) - 1) < 0.1:
+            text += " " + prose(f"""
+                From step {first:,} to {last:,}, while the rate rises, the loss goes from {loss_around(first):.3f} to
+                {loss_around(last):.3f}: the plateau in the middle of training that the course warns of.""")
     return [text, "", table(["the learning rate", "steps", "epochs", "from → to", "loss"], *lines), ""]
 
 
@@ -234,7 +239,8 @@ def beam_section(by_data):
 def runs_section(by_data):
     parts = ["## The runs", "",
              prose("""Each has a folder with its record: commands, commit, machine, predictions of dev and test, probabilities, loss and
-             learning rate. `utils.evaluate_places` gives the accuracies above for the predictions there."""), ""]
+             learning rate. `utils.evaluate_places` gives the accuracies above for the predictions there. Minutes are wall time, whatever
+             else ran on the machine meanwhile."""), ""]
     for data, runs in by_data.items():
         lines = []
         for run in runs:
