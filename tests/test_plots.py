@@ -140,7 +140,7 @@ def test_the_bars_are_the_shares_of_right_answers_with_wilsons_intervals(case, a
     names = [label.get_text() for label in axes.get_yticklabels()]
     groups = {
         "place within the first 112 characters of the document": lambda q: q["document"] == "early",
-        "place only after them": lambda q: q["document"] == "late",
+        "place only after character 112": lambda q: q["document"] == "late",
         "place not in the document": lambda q: q["document"] == "absent",
         "no document": lambda q: q["document"] == "none",
         "place is in no finetuning example": lambda q: q["finetuning"] == 0,

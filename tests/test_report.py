@@ -304,7 +304,7 @@ def test_the_split_counts_right_answers_by_what_was_offered(two_seeds):
 
     expected = {
         "place within the first 112 characters of the document": lambda q: q["document"] == "early",
-        "place only after them": lambda q: q["document"] == "late",
+        "place only after character 112": lambda q: q["document"] == "late",
         "place not in the document": lambda q: q["document"] == "absent",
         "no document": lambda q: q["document"] == "none",
         "… of these, its last letter among characters 1–56": lambda q: q["document"] == "early" and q["place_end"] <= 56,

@@ -191,7 +191,7 @@ def split(runs, row, group_of):
 
 
 def offered(question):
-    return {"early": "place within the first 112 characters of the document", "late": "place only after them",
+    return {"early": "place within the first 112 characters of the document", "late": "place only after character 112",
             "absent": "place not in the document", "none": "no document"}[question["document"]]
 
 

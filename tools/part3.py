@@ -45,13 +45,19 @@ def why_pretraining(runs):
         what an answer looks like and how places are spelled, and then has to guess: {accuracy(runs, 'vanilla.nopretrain')}. Span
         corruption asks for a place again and again, given the rest of its document, the name first; what links the name to the place is
         what lowers the loss.
-        Finetuning then need not teach places, only that the question asks for them: {accuracy(runs, 'vanilla.pretrain')}.""")
+        Finetuning then need not teach who was born where, only what is asked: {accuracy(runs, 'vanilla.pretrain')}.""")
     if early and others:
         recalled = early.interval()[0] > others.interval()[1]
         text += " " + prose(f"""
             {'The split says that this is recall: where' if recalled else 'Where'} the place stands within the first 112 characters of the
             person's document, {early.count} of {early.total} answers are right ({percent(early.value)}); where pretraining never reads it
-            there, {others.count} of {others.total} ({percent(others.value)}).""")
+            there, whether it stands later or not at all, {others.count} of {others.total} ({percent(others.value)}).""")
+    shown_places = analysis.split(runs, "vanilla.pretrain", lambda question: question["finetuning"] > 0)
+    if True in shown_places and False in shown_places and shown_places[True].interval()[0] > shown_places[False].interval()[1]:
+        yes, no = shown_places[True], shown_places[False]
+        text += " " + prose(f"""
+            Which places finetuning shows matters, too: of places that are the answer of a finetuning example {percent(yes.value)} are
+            recalled, of others {no.count} of {no.total} ({percent(no.value)}).""")
     guessed = analysis.expected_of_guesses(runs, "vanilla.pretrain")
     if guessed is not None:
         text += " " + prose(f"""
@@ -79,7 +85,9 @@ def why_concern(runs, by_data):
         Whoever shows only the answer hides even what the model's probability says of doubt, and a person who is described wrongly has no
         way to see why.""")
     return ["**(b) Two reasons why fluent made-up answers are a concern.** " + text, "", f"1. {first}", f"2. {second}", "",
-            "The wrong answers with the highest probability, first seed of each:", "", confident_errors(by_data), ""]
+            prose("""The wrong answers with the highest probability, first seed of each. Right is only what has the same words: a part of
+            a city is wrong where the city is expected. Names and places of files that are not the project's own are not printed."""), "",
+            confident_errors(by_data), ""]
 
 
 def confident_errors(by_data, count=4):

@@ -41,7 +41,7 @@ def results_table(runs, reported=True):
         rows.append([LABELS["name_only"], f"{percent(best)}, expected", "–", "–", "–", *["–"] * (len(said))])
     head = ["dev accuracy", "measured, mean", "seeds", "lowest–highest", "95% interval"]
     if reported:
-        head += ["reported: a write-up of all four", "another", "public copies, median (range)"]
+        head += ["reported: a write-up of all four rows", "another write-up", "public copies, median (range)"]
     return table(head, *rows)
 
 
@@ -60,8 +60,9 @@ def results_section(by_data):
                   results_table(runs, data == "course"), ""]
     return parts + [prose("""
         An interval says where the accuracy would lie with other questions of the same kind and, where there are several seeds, other seeds.
-        It is Wilson's for a share, of as many independent questions as have the variance of the mean over questions and seeds
-        (`tools/analysis.py`, `accuracy_interval`), and wider by Student's t where there are few seeds. With one seed it knows nothing
+        It is Wilson's interval of a share, with the number of questions replaced by the one at which a plain share would vary as much as
+        this mean over questions and seeds does (`tools/analysis.py`, `accuracy_interval`), and wider by Student's t where there are few
+        seeds. With one seed it knows nothing
         of how seeds differ: public copies of the assignment differ by 4 to 5 points (standard deviation) with the same recipe."""), ""]
 
 
@@ -109,13 +110,15 @@ def schedule(log):
     if any(what == "rises" for what, *_ in phases):
         text += " " + prose("""
             The course's code does not stop the clock at the bottom of the cosine, so that in a run that is longer than the schedule the
-            rate comes up again, to the peak, and falls once more. The loss in the table is the training loss, the mean of the hundred
-            steps up to there.""")
+            rate comes up again, to the peak, and falls once more.""")
     for what, first, last in phases:
         if what == "rises" and last - first > steps[-1] / 10 and abs(loss_around(last) / loss_around(first) - 1) < 0.1:
+            top = max((step for step in steps if first <= step <= last), key=loss_around)
             text += " " + prose(f"""
                 From step {first:,} to {last:,}, while the rate rises, the loss goes from {loss_around(first):.3f} to
-                {loss_around(last):.3f}: the plateau in the middle of training that the course warns of.""")
+                {loss_around(last):.3f}, at the most {loss_around(top):.3f} at step {top:,}: the plateau in the middle of training that the
+                handout warns of.""")
+    text += " The loss here is the training loss, the mean of the hundred steps up to that one, of the first run above."
     return [text, "", table(["the learning rate", "steps", "epochs", "from → to", "loss"], *lines), ""]
 
 
@@ -124,7 +127,8 @@ def schedule(log):
 def recall_section(by_data, plots):
     parts = ["## Recall or guess?", "",
              prose("""When a model answers, did it read the place in pretraining, or does it make up what would suit such a name? A single
-             answer does not tell. These comparisons do."""), ""]
+             answer does not tell. These comparisons do. Pretraining never reads beyond character 112 of a document: a place that stands
+             within the first 112 characters could be read early, another could not be read."""), ""]
     for data, runs in by_data.items():
         rows = rows_in(runs)
         seeds = {row: len(having(runs, row)) for row in rows}
@@ -306,7 +310,7 @@ def main():
             print(f"\n{name_of(data)}:\n\n{results_table(runs, data == 'course')}\n")
             if data != "course":
                 said = ", ".join(f"{LABELS[row]} {reported[0]}" for row, reported in REPORTED.items())
-                print(f"Reported for the course's recipe on the course's files: {said}.\n")
+                print(f"Reported for the course's recipe on the course's files (another corpus, to be compared with care): {said}.\n")
     print(f"Written: {path}" + ("" if show else ", without plots: they need matplotlib (pip install -r requirements-dev.txt)"))
 
 
