@@ -78,7 +78,7 @@ def main():
     args = parser.parse_args()
     import make_corpus
     import torch
-    from machine import commit, hardware, versions
+    from machine import commit, hardware
     rows = []
     with tempfile.TemporaryDirectory(dir=ROOT) as folder:  # on the disk of the project, not on one in memory
         folder = Path(folder)
