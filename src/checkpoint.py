@@ -46,9 +46,9 @@ def write_tensors(path, content):
     write_atomically(path, write)
 
 
-def load_params(model, path):
+def load_params(model, path, hint=None):
     """
-    Loads a parameter file into the model, strictly: all of it, or the model stays as it was.
+    Loads a parameter file into the model, strictly: all of it, or the model stays as it was. hint: see check_state().
 
     Only tensors are read from the file (weights_only); nothing in it is executed. Raises InputError, in one line, for a
     file that is no parameter file, belongs to a model of another variant, vocabulary or size, or holds numbers that are
@@ -59,25 +59,30 @@ def load_params(model, path):
                                               for name, tensor in state.items()):
         raise InputError(f"{path}: not a parameter file: it holds something else than a model's tensors by name")
     try:
-        load_state(model, {name.removeprefix(PARALLEL_PREFIX): tensor for name, tensor in state.items()})
+        load_state(model, {name.removeprefix(PARALLEL_PREFIX): tensor for name, tensor in state.items()}, hint)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
 
-def load_state(model, state):
+def load_state(model, state, hint=None):
     """Loads a state dict into the model, all of it or nothing. Raises InputError if it does not fit or cannot be used."""
-    check_state(state, unwrap(model).state_dict())
+    check_state(state, unwrap(model).state_dict(), hint)
     unwrap(model).load_state_dict(state)
 
 
-def check_state(state, expected):
-    """Raises InputError if a dict of tensors cannot take the place of `expected`: other names, sizes, kinds, or not finite."""
+def check_state(state, expected, hint=None):
+    """
+    Raises InputError if a dict of tensors cannot take the place of `expected`: other names, sizes, kinds, or not finite.
+
+    hint: of names and sizes that differ, hint(sizes_of(state), sizes_of(expected)) ends the error's line; it may be empty.
+    """
     unusual = [name for name, tensor in state.items() if not is_plain(tensor)]
     if unusual:
         raise InputError(f"{unusual[0]} is no plain array of numbers" + count_more(unusual))
     difference = describe_difference(state, expected)
     if difference:
-        raise InputError(f"does not fit this model: {difference}")
+        advice = hint(sizes_of(state), sizes_of(expected)) if hint else ""
+        raise InputError(f"does not fit this model: {difference}" + (f"; {advice}" if advice else ""))
     infinite = [name for name, tensor in state.items() if not torch.isfinite(tensor.to(expected[name].dtype)).all()]
     if infinite:
         raise InputError(f"{infinite[0]} holds numbers that are not finite" + count_more(infinite) + "; the model is spoiled")
@@ -134,6 +139,15 @@ def describe_difference(found, expected):
              for name in expected if name in found and found[name].shape != expected[name].shape]
     parts = [("it lacks ", missing), ("it has ", surplus), ("", sizes)]
     return "; ".join(start + names[0] + count_more(names) for start, names in parts if names)
+
+
+def sizes_of(state):
+    """The sizes of the GPT whose state dict this is, by their names in GPTConfig, but for n_head, which it does not tell; {} of none."""
+    tokens, positions = state.get("tok_emb.weight"), state.get("pos_emb")
+    if tokens is None or positions is None or tokens.dim() != 2 or positions.dim() != 3:
+        return {}
+    layers = {name.split(".")[1] for name in state if name.startswith("blocks.")}
+    return {"vocab_size": tokens.shape[0], "block_size": positions.shape[1], "n_layer": len(layers), "n_embd": positions.shape[2]}
 
 
 def count_more(names):

@@ -64,9 +64,27 @@ def finetune(reading_params_path, finetune_corpus_path, pretrain_dataset, block_
     if dataset.dropped:
         print(f"{finetune_corpus_path}: {dataset.dropped} characters outside ASCII dropped, as in the course's code")
     if reading_params_path is not None:
-        load_params(model, reading_params_path)
+        load_params(model, reading_params_path, what_to_give)
     tconf = trainer_config(training, pretrain_dataset, block_size, finetune_lr, writer, settings)
     return tconf, Trainer(model, dataset, None, tconf)
+
+
+def what_to_give(found, expected):
+    """
+    What to give instead where parameters are of other sizes than the model: the recipe that has these, the corpus, or both. found,
+    expected: see checkpoint.sizes_of(). Empty if nothing is known to help.
+    """
+    if not found or not expected:
+        return ""
+    hints, shape = [], found.keys() - {"vocab_size"}
+    if any(found[name] != expected[name] for name in shape):
+        recipes = [name for name, recipe in RECIPES.items() if all(getattr(recipe, size) == found[size] for size in shape)]
+        if not recipes:
+            return ""
+        hints.append(f"give --recipe {recipes[0]}")
+    if found["vocab_size"] != expected["vocab_size"]:
+        hints.append("the pretraining corpus has another vocabulary than the one these were trained with: give that corpus")
+    return "; ".join(hints)
 
 
 def trainer_config(training, pretrain_dataset, block_size, learning_rate, writer, settings):
@@ -219,7 +237,7 @@ def carry_out(args):
         settings["max_epochs"] = args.max_epochs
 
     if args.function == "evaluate":
-        load_params(model, args.reading_params_path)
+        load_params(model, args.reading_params_path, what_to_give)
         evaluate(model, pretrain_dataset, args.eval_corpus_path, args.outputs_path, args.scores_path, args.beam)
         return
     if args.function == "pretrain":

@@ -276,6 +276,46 @@ def test_a_file_of_another_size_is_refused(variant, changes, said, tmp_path):
     check_refused(gpt(variant), tmp_path / "a.params", f"does not fit this model: .*{said}")
 
 
+@pytest.mark.parametrize("changes", [{}, {"vocab_size": 13}, {"block_size": 9}, {"n_embd": 9}, {"n_layer": 3}, {"n_layer": 1}])
+def test_the_sizes_of_a_state_dict_are_those_of_its_model(variant, changes):
+    sizes = {"vocab_size": 12, "block_size": 8, "n_layer": 2, "n_embd": 6}
+    assert checkpoint.sizes_of(gpt(variant, **changes).state_dict()) == {**sizes, **changes}
+
+
+@pytest.mark.parametrize("changes", [
+    {"pos_emb": None}, {"tok_emb.weight": None}, {"pos_emb": torch.ones(8, 6)}, {"tok_emb.weight": torch.ones(())}])
+def test_of_what_is_no_gpt_the_sizes_are_unknown(changes, variant):
+    state = {**gpt(variant).state_dict(), **changes}
+    assert checkpoint.sizes_of({name: tensor for name, tensor in state.items() if tensor is not None}) == {}
+
+
+@pytest.mark.parametrize("advice, end", [
+    ("give more", r" in the model \(and \d+ more\); give more$"), ("", r" in the model \(and \d+ more\)$")])
+def test_a_hint_that_knows_both_sizes_ends_the_line(advice, end, variant, tmp_path):
+    asked = []
+
+    def hint(found, expected):
+        asked.append((found["n_embd"], expected["n_embd"]))
+        return advice
+
+    torch.save({f"module.{name}": tensor for name, tensor in gpt(variant, n_embd=9).state_dict().items()}, tmp_path / "a.params")
+    with pytest.raises(InputError, match=end):
+        load_params(gpt(variant), tmp_path / "a.params", hint)
+    assert asked == [(9, 6)]
+
+
+def test_no_hint_is_asked_for_where_sizes_and_names_are_right(variant, tmp_path):
+    def hint(found, expected):
+        pytest.fail("a hint was asked for")
+
+    model = gpt(variant)
+    save_params(model, tmp_path / "a.params")
+    load_params(gpt(variant), tmp_path / "a.params", hint)
+    torch.save({**copied(model), "pos_emb": torch.full((1, 8, 6), math.nan)}, tmp_path / "a.params")
+    with pytest.raises(InputError, match="not finite"):
+        load_params(gpt(variant), tmp_path / "a.params", hint)
+
+
 @pytest.mark.parametrize("name", ["head.weight", "blocks.1.attn.mask", "blocks.0.attn.proj.bias", "pos_emb"])
 def test_a_file_that_lacks_a_tensor_is_refused(name, tiny_model, tmp_path):
     state = copied(tiny_model)

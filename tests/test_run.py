@@ -4,6 +4,7 @@ The command line on tiny corpora: the handout's commands as they stand, what eva
 functions that graders call, and for each mistake of a user one line and exit code 2, before any training.
 """
 
+import dataclasses
 import errno
 import json
 import math
@@ -859,6 +860,36 @@ def test_parameters_that_do_not_fit(ready, capsys, command, wrong):
     if wrong == "the other variant":
         assert "it holds a synthesizer model, not a vanilla one" in err
     assert not (ready / "out.predictions").exists() and not (ready / "finetune.params").exists()
+
+
+GIVE_QUICK, GIVE_COURSE = "; give --recipe quick", "; give --recipe course"
+GIVE_CORPUS = "; the pretraining corpus has another vocabulary than the one these were trained with: give that corpus"
+
+
+@pytest.mark.parametrize("flags, changed, end", [
+    ("", {"n_layer": 3}, GIVE_QUICK), ("", {"n_embd": 16}, "more)"),
+    (" --recipe quick", {}, GIVE_COURSE), (" --recipe course", {"n_layer": 3}, GIVE_QUICK),
+    ("", {"corpus": TINY_CORPUS + "XYZ"}, GIVE_CORPUS), (" --recipe quick", {"n_layer": 3, "corpus": TINY_CORPUS + "XYZ"}, GIVE_CORPUS),
+    ("", {"n_layer": 3, "corpus": TINY_CORPUS + "XYZ"}, GIVE_QUICK + GIVE_CORPUS),
+    ("", {"n_layer": 5, "corpus": TINY_CORPUS + "XYZ"}, "more)"),
+    ("", {"variant": "synthesizer"}, ", not a vanilla one"),
+    ("", {"variant": "synthesizer", "n_layer": 3}, ", not a vanilla one" + GIVE_QUICK),
+])
+@pytest.mark.parametrize("command", [FINETUNE + " --reading_params_path some.params", EVALUATE])
+def test_what_to_give_instead_ends_the_line(ready, capsys, monkeypatch, command, flags, changed, end):
+    """The quick recipe here has three layers, the course's one."""
+    monkeypatch.setitem(run.RECIPES, "quick", dataclasses.replace(SMALL, n_layer=3))
+    some_params(**changed)
+    err = refused(capsys, command + flags, "some.params: does not fit this model: ").rstrip("\n")
+    assert err.endswith(end) and err.count("give ") == end.count("give ")
+
+
+def test_the_true_recipes_are_told_apart_by_their_sizes():
+    for recipe, other in ((run.COURSE, "quick"), (run.RECIPES["quick"], "course")):
+        sizes = [{"vocab_size": 9, **{name: getattr(one, name) for name in ("block_size", "n_layer", "n_embd")}}
+                 for one in (run.RECIPES[other], recipe)]
+        assert run.what_to_give(*sizes) == f"give --recipe {other}"
+    assert run.what_to_give({}, sizes[0]) == run.what_to_give(sizes[0], {}) == run.what_to_give(sizes[0], sizes[0]) == ""
 
 
 def test_vanilla_parameters_are_not_the_synthesizers(ready, capsys):
