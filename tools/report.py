@@ -301,9 +301,9 @@ def main():
         sys.exit(f"report.py: error: {args.records}: no record.json in it")
     by_data = {data: found[data] for data in sorted(found, key=lambda data: ORDER.index(data) if data in ORDER else len(ORDER))}
     folder = args.to / "plots" if args.to else ROOT / "results" / "plots"
-    folder.mkdir(parents=True, exist_ok=True)
     show = plot_writer(by_data, folder, "plots" if args.to else "results/plots")
     path = (args.to or ROOT) / "RESULTS.md"
+    (folder if show else path.parent).mkdir(parents=True, exist_ok=True)
     path.write_text(page(by_data, show or (lambda *_: [])), encoding="utf-8", newline="\n")
     if args.to:
         for data, runs in by_data.items():
