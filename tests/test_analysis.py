@@ -162,6 +162,66 @@ def test_all_wrong_and_all_right_have_intervals_too(value, S, Q):
     assert accuracy_interval([[value] * Q] * S) == (value, wilson(value, Q))
 
 
+# ---- intervals by resampling ----------------------------------------------------------------------------------------
+
+def binomial_quantile(probability, n, p):
+    """The least number that so many of n trials do not exceed with that probability."""
+    below = 0.0
+    for k in range(n + 1):
+        below += math.comb(n, k) * p ** k * (1 - p) ** (n - k)
+        if below >= probability:
+            return k
+
+
+@pytest.mark.parametrize("right, n", [(10, 40), (3, 150), (250, 500)])
+def test_of_0_and_1_the_bootstrap_is_the_binomials(right, n):
+    """A sample of n with replacement has as many 1 as n trials of the share in it: their quantiles are known."""
+    low, high = analysis.mean_interval([[1]] * right + [[0]] * (n - right))
+    tails = [[binomial_quantile(tail + change, n, right / n) / n for change in (-0.01, 0.01)] for tail in (0.025, 0.975)]
+    assert tails[0][0] <= low <= tails[0][1] < right / n < tails[1][0] <= high <= tails[1][1]
+
+
+def test_numbers_of_one_group_are_drawn_together():
+    """So that seeds that say the same tell no more than one; and of several means the interval is of the same width as by formula."""
+    draw = random.Random(1)
+    values = [draw.gauss(3, 2) for _ in range(300)]
+    low, high = analysis.mean_interval([[value] for value in values])
+    assert analysis.mean_interval([[value] * 3 for value in values]) == pytest.approx((low, high))
+    half = Z * statistics.pstdev(values) / math.sqrt(300)
+    assert (low, high) == pytest.approx((statistics.fmean(values) - half, statistics.fmean(values) + half), abs=0.1 * half)
+    uneven = analysis.mean_interval([[0, 0, 0, 0], [1]])  # one drawn twice, or both: of 0 and 1 the mean is 1/5
+    assert uneven == (0, 1) and analysis.mean_interval([[0.3, 0.5]]) == (0.4, 0.4)
+
+
+def test_the_bootstrap_of_pairs_is_that_by_plain_loops():
+    """Drawn here person by person, with another generator; ties among the numbers."""
+    draw = random.Random(2)
+    some = [[round(draw.random() ** 0.5, 1) for _ in range(draw.choice([1, 2, 3]))] for _ in range(25)]
+    others = [[round(draw.random(), 1) for _ in range(2)] for _ in range(15)]
+    found = []
+    for _ in range(3000):
+        ours, theirs = ([p for group in draw.choices(groups, k=len(groups)) for p in group] for groups in (some, others))
+        found.append(analysis.higher(sorted(ours), sorted(theirs)))
+    cuts = statistics.quantiles(found, n=40)
+    assert analysis.higher_interval(some, others) == pytest.approx((cuts[0], cuts[-1]), abs=0.012)
+    assert cuts[-1] - cuts[0] > 0.1
+
+
+def test_the_bootstrap_of_pairs_is_as_wide_as_the_formula():
+    """
+    DeLong, DeLong and Clarke-Pearson 1988: the variance from each number's share of the others that it exceeds. Both sides are as many and
+    in order, so that the same draws for both would show.
+    """
+    draw = random.Random(3)
+    some, others = (sorted(draw.gauss(mean, 1) for _ in range(200)) for mean in (0.4, 0))
+    of_some = [statistics.fmean(a > b for b in others) for a in some]
+    of_others = [statistics.fmean(a > b for a in some) for b in others]
+    half = Z * math.sqrt(statistics.variance(of_some) / 200 + statistics.variance(of_others) / 200)
+    middle = statistics.fmean(of_some)
+    bounds = analysis.higher_interval([[a] for a in some], [[b] for b in others])
+    assert bounds == pytest.approx((middle - half, middle + half), abs=0.1 * half)
+
+
 # ---- a run by hand --------------------------------------------------------------------------------------------------
 
 def answer(probability, correct, kind="right", **more):
@@ -181,11 +241,13 @@ def two_runs():
     """Two seeds of one row, and one that lacks it."""
     first = row_of([answer(0.9, 1), answer(0.5, 0, "nowhere"), answer(0.5, 1), answer(0.2, 0, "empty")],
                    [answer(0.95, 1, proven=1), answer(0.6, 1, proven=0), answer(0.4, 0, proven=1), answer(0.2, 0, proven=1)],
-                   [{"prediction": place, "probability": p} for place, p in (("London", 0.5), ("Rome", 0.1), ("London", 0.9))],
+                   [{"question": name, "prediction": place, "probability": p} for name, place, p in (
+                       ("Ann", "London", 0.5), ("Bob", "Rome", 0.1), ("Cid", "London", 0.9))],
                    ["Oslo", "Rom", "Bonn", ""], ["Oslo", "Rome", "Bern", ""])
     second = row_of([answer(0.8, 0, "in finetuning"), answer(0.5, 1), answer(0.3, 0, "in the corpus"), answer(0.1, 0, "in the document")],
                     [answer(0.8, 0, proven=0), answer(0.5, 1, proven=1), answer(0.3, 0, proven=0), answer(0.1, 0, proven=0)],
-                    [{"prediction": "Paris", "probability": 0.2}, {"prediction": "London", "probability": 0.8}],
+                    [{"question": "Bob", "prediction": "Paris", "probability": 0.2},
+                     {"question": "Ann", "prediction": "London", "probability": 0.8}],
                     ["a", "b", "c", "d"], ["a", "b", "c", "d"])
     documents = ["early", "late", "early", "none"]
     return [run_of({"x": first}, documents), run_of({"x": second}, documents), run_of({"y": first}, documents)]
@@ -254,16 +316,21 @@ def test_what_is_answered_about_invented_people(two_runs):
 
 
 def test_in_an_invented_world_guesses_have_an_expected_accuracy():
-    invented = [{"prediction": "Rome", "probability": 0.5, "by_name": said, "by_any_name": anybodys, "best_guess_probability": best}
-                for said, anybodys, best in ((0.1, 0.05, 0.3), (0.2, 0.01, 0.2), (0, 0.03, 0.4))]
+    invented = [{"question": f"{best}", "prediction": "Rome", "probability": 0.5, "by_name": said, "by_any_name": anybodys,
+                 "best_guess_probability": best} for said, anybodys, best in ((0.1, 0.05, 0.3), (0.2, 0.01, 0.2), (0, 0.03, 0.4))]
     run = run_of({"x": row_of([answer(0.5, 1, by_name=0.25), answer(0.5, 1, by_name=0.05)], invented=invented)}, ["early"] * 2)
     found = analysis.guessing([run], "x")
     assert (found.expected, found.shuffled, found.best) == (pytest.approx(0.1), pytest.approx(0.03), pytest.approx(0.3))
     assert analysis.expected_of_guesses([run], "x") == pytest.approx(0.15)
+    assert found.expected_interval == analysis.mean_interval([[0.1], [0.2], [0]])
+    assert found.shuffled_interval == analysis.mean_interval([[0.05], [0.01], [0.03]])
+    assert found.gain_interval == pytest.approx(analysis.mean_interval([[0.05], [0.19], [-0.03]]))
+    twice = analysis.guessing([run, run], "x")
+    assert twice.expected_interval == pytest.approx(found.expected_interval)  # the same people: no more is known
 
 
 def test_the_shares_of_places_begin_with_the_most_frequent():
-    answers = [{"prediction": place, "probability": 0.5} for place in "ABBCCCDDDD"]
+    answers = [{"question": "Ann", "prediction": place, "probability": 0.5} for place in "ABBCCCDDDD"]
     for number in range(10):
         random.Random(number).shuffle(answers)
         found = analysis.guessing([run_of({"x": row_of([answer(0.5, 1)], invented=answers)}, ["early"])], "x")
@@ -278,7 +345,9 @@ def test_without_known_probabilities_nothing_is_expected_of_names(two_runs):
 def test_people_read_of_are_told_apart_from_invented_ones_by_probability(two_runs):
     early, invented = [0.9, 0.5, 0.8, 0.3], [0.5, 0.1, 0.9, 0.2, 0.8]
     pairs = [(a > b) + (a == b) / 2 for a, b in itertools.product(early, invented)]
-    assert analysis.told_apart(two_runs, "x") == pytest.approx(sum(pairs) / 20)
+    share, (low, high) = analysis.told_apart(two_runs, "x")
+    assert share == pytest.approx(sum(pairs) / 20) and 0 <= low <= share <= high <= 1
+    assert analysis.compared(two_runs, "x") == ([[0.9, 0.8], [0.5, 0.3]], [[0.5, 0.8], [0.1, 0.2], [0.9]])
     assert analysis.told_apart([run_of({"x": two_runs[0].rows["x"]}, ["late"] * 4)], "x") is None
     assert analysis.told_apart([run_of({"x": row_of([answer(0.5, 1)])}, ["early"])], "x") is None
 

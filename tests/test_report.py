@@ -137,6 +137,10 @@ def figures(text):
     return re.findall(r"\d+(?:[.,]\d+)*%?", text)
 
 
+def per_cents(numbers, digits=1):
+    return [f"{100 * number:.{digits}f}%" for number in numbers]
+
+
 def share(count, total):
     return f"{100 * count / total:.1f}%"
 
@@ -333,8 +337,11 @@ def test_the_table_about_invented_people_counts_their_answers(two_seeds):
         assert all(per_cent == f"{100 * places.count('' if place == '(nothing)' else place) / 60:.0f}" for place, per_cent in shown)
         assert line["median probability"] == f"{statistics.median(probabilities):.3f}"
         assert line["above ½"] == share(sum(p > 0.5 for p in probabilities), 60)
-        assert list(line.values())[-4:] == [f"{apart(written, row):.2f}", *(
-            mean_name(asked, name) for name in ("by_name", "by_any_name", "best_guess_probability"))]
+        low, high = apart_interval(written, row)
+        assert list(line.values())[-4:] == [f"{apart(written, row):.2f} ({low:.2f}–{high:.2f})", *(
+            f"{mean_name(asked, name)} ({100 * low:.1f}–{100 * high:.1f}%)"
+            for name in ("by_name", "by_any_name") for low, high in [name_interval(written, row, name)]),
+            mean_name(asked, "best_guess_probability")]
 
 
 def test_the_table_about_invented_people_has_the_rows_that_were_asked(tmp_path):
@@ -350,6 +357,18 @@ def test_the_table_about_invented_people_has_the_rows_that_were_asked(tmp_path):
 
 def mean_name(asked, name):
     return f"{100 * statistics.fmean(float(one[name]) for one in asked):.1f}%"
+
+
+def name_interval(written, row, name):
+    """Of a mean over people, each with the answers of all seeds."""
+    return analysis.mean_interval([[float(one[name]) for one in person] for person in zip(*(record[row]["invented"] for record in written))])
+
+
+def apart_interval(written, row, count=40):
+    early = [[float(record[row]["dev"][i]["probability"]) for record in written]
+             for i, question in enumerate(make_questions(count, True)) if question["document"] == "early"]
+    return analysis.higher_interval(early, [[float(one["probability"]) for one in person]
+                                            for person in zip(*(record[row]["invented"] for record in written))])
 
 
 def apart(written, row, count=40):
@@ -453,8 +472,11 @@ def test_the_essay_has_the_figures_of_the_records(tmp_path, skill, scale, invent
     assert figures(strategy) == [
         "60", str(len(set(places))), *(f"{100 * count / 60:.0f}%" for count in counts),
         f"{statistics.median(float(one['probability']) for one in asked):.3f}",
-        *([mean_name(asked, name) for name in ("by_name", "by_any_name", "best_guess_probability")] if invented else []),
-        *(f"{100 * apart(written, row, MANY):.0f}%" for row in (ROWS[1], ROWS[0]))]
+        *([mean_name(asked, "by_name"), "95%", *per_cents(name_interval(written, ROWS[1], "by_name")),
+           mean_name(asked, "by_any_name"), *per_cents(name_interval(written, ROWS[1], "by_any_name")),
+           mean_name(asked, "best_guess_probability")] if invented else []),
+        *(figure for row in (ROWS[1], ROWS[0]) for figure in (
+            f"{100 * apart(written, row, MANY):.0f}%", *per_cents(apart_interval(written, row, MANY), 0)))]
     for place, per_cent in re.findall(r"([(\w][\w)]*) \((\d+)%\)", strategy):
         assert f"{100 * places.count('' if place == '(nothing)' else place) / 60:.0f}" == per_cent
 
@@ -499,7 +521,7 @@ def test_nothing_is_said_of_invented_people_whom_nobody_was_asked_about(tmp_path
     asked = {ROWS[0]: 0, ROWS[1]: 30, ROWS[2]: 30}
     written = write_record(tmp_path / "some" / "a", count=MANY, asked=asked, invented=invented)[ROWS[1]]["invented"]
     strategy = parts_of(essay_of(tmp_path / "some"))[2]
-    assert figures(strategy)[0] == "30" and len(figures(strategy)) == 6 + 3 * invented and "of all pairs" not in strategy  # no control
+    assert figures(strategy)[0] == "30" and len(figures(strategy)) == 6 + 8 * invented and "of all pairs" not in strategy  # no control
     assert not invented or figures(strategy)[-1] == mean_name(written, "best_guess_probability")
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+import numpy as np
+
 Z = 1.959964  # standard normal quantile of a two-sided 95% interval
 
 
@@ -160,6 +162,39 @@ def student_quantile(freedom, probability=0.975):
         middle = (low + high) / 2
         low, high = (middle, high) if above_zero(middle) < probability - 0.5 else (low, middle)
     return (low + high) / 2
+
+
+DRAWS = 2000  # of a bootstrap
+
+
+def resampled(count, seed):
+    """How often each of so many things is in a sample of as many of them, drawn with replacement: an array (DRAWS, count)."""
+    samples = np.random.RandomState(seed).randint(count, size=(DRAWS, count))  # the generator whose numbers no version of numpy changes
+    return np.stack([np.bincount(sample, minlength=count) for sample in samples])
+
+
+def middle_95(estimates):
+    return tuple(float(bound) for bound in np.percentile(estimates, [2.5, 97.5]))
+
+
+def mean_interval(groups):
+    """
+    The 95% interval of the mean of numbers in groups, by the bootstrap (Efron 1979): whole groups are drawn anew, since the answers that
+    several seeds give to one question, which make a group, are not independent of each other.
+    """
+    drawn = resampled(len(groups), seed=0)
+    return middle_95(drawn @ np.array([sum(group) for group in groups]) / (drawn @ np.array([len(group) for group in groups])))
+
+
+def higher_interval(some, others):
+    """The same of higher(), of numbers in groups: the groups of both sides are drawn anew."""
+    wins = np.subtract.outer(np.concatenate(some), np.concatenate(others))
+    wins = (wins > 0) + (wins == 0) / 2
+    starts = [np.cumsum([0, *map(len, groups)])[:-1] for groups in (some, others)]
+    wins = np.add.reduceat(np.add.reduceat(wins, starts[0], axis=0), starts[1], axis=1)  # (groups of some, groups of others)
+    drawn, against = (resampled(len(groups), seed) for seed, groups in enumerate((some, others)))
+    pairs = (drawn @ np.array([*map(len, some)])) * (against @ np.array([*map(len, others)]))
+    return middle_95(((drawn @ wins) * against).sum(axis=1) / pairs)
 
 
 @dataclass
@@ -323,6 +358,10 @@ class Guessing:
     expected: Optional[float]
     shuffled: Optional[float]
     best: Optional[float]
+    # 95% intervals of the first two and of their difference, with other people asked about; they know of no other seeds.
+    expected_interval: Optional[tuple] = None
+    shuffled_interval: Optional[tuple] = None
+    gain_interval: Optional[tuple] = None
 
 
 def guessing(runs, row):
@@ -334,24 +373,49 @@ def guessing(runs, row):
     probabilities = [answer["probability"] for answer in answers]
     known = ("by_name", "by_any_name", "best_guess_probability") if "by_name" in answers[0] else ()
     means = [statistics.fmean(answer[name] for answer in answers) for name in known] or [None] * 3
+    if known:
+        people = by_person(runs, row)
+        means += [mean_interval([[value(answer) for answer in group] for group in people]) for value in (
+            lambda answer: answer["by_name"], lambda answer: answer["by_any_name"],
+            lambda answer: answer["by_name"] - answer["by_any_name"])]
     return Guessing(len(answers), {place: count / len(answers) for place, count in places.most_common()},
                     statistics.fmean(probabilities), statistics.median(probabilities), sum(p > 0.5 for p in probabilities) / len(answers),
                     *means)
 
 
+def by_person(runs, row):
+    """The answers about invented people, in a list for each of them."""
+    people = defaultdict(list)
+    for run in runs:
+        for answer in run.rows[row].invented if row in run.rows else ():
+            people[answer["question"]].append(answer)
+    return list(people.values())
+
+
+def compared(runs, row):
+    """
+    The probabilities of the answers about people whose place was within reach of pretraining ("early"), and of those about invented
+    people; in a list for each person.
+    """
+    early = defaultdict(list)
+    for run in runs:
+        for number, question in enumerate(run.questions if row in run.rows else ()):
+            if question["document"] == "early":
+                early[number].append(run.rows[row].answers[number]["probability"])
+    return list(early.values()), [[answer["probability"] for answer in group] for group in by_person(runs, row)]
+
+
 def told_apart(runs, row):
     """
     The probability that an answer about somebody whose place was within reach of pretraining ("early") has a higher probability than
-    one about an invented person (the area under the ROC curve). 1/2: no difference. The names may differ in kind as well, so that a row
-    that was not pretrained need not have 1/2 and is what others are to be compared with.
+    one about an invented person (the area under the ROC curve), and its 95% interval with other people. 1/2: no difference. The names may
+    differ in kind as well, so that a row that was not pretrained need not have 1/2 and is what others are to be compared with. None if
+    there are no such people.
     """
-    early, invented = [], []
-    for run in runs:
-        if row in run.rows:
-            early += [answer["probability"] for question, answer in zip(run.questions, run.rows[row].answers)
-                      if question["document"] == "early"]
-            invented += [answer["probability"] for answer in run.rows[row].invented]
-    return higher(sorted(early), sorted(invented)) if early and invented else None
+    early, invented = compared(runs, row)
+    if not early or not invented:
+        return None
+    return higher(*(sorted(p for group in groups for p in group) for groups in (early, invented))), higher_interval(early, invented)
 
 
 KINDS = ("right", "in the document", "in finetuning", "in the corpus", "nowhere", "empty")

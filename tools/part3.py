@@ -5,7 +5,7 @@ answers are a concern, (c) what the model does with a name that it never read.
 import statistics
 
 import analysis
-from pieces import LABELS, having, name_of, percent, prose, shown, table
+from pieces import LABELS, having, in_words, name_of, percent, prose, shown, table
 
 
 ENOUGH = 100  # questions, below which shares say too little
@@ -120,19 +120,21 @@ def what_strategy(runs, by_data):
     for data, group in by_data.items():
         guesses = analysis.guessing(group, "vanilla.pretrain") if group[0].invented_world else None
         if guesses is not None:
-            follows = guesses.expected > 1.2 * guesses.shuffled
+            follows = guesses.gain_interval[0] > 0
             text += " " + prose(f"""
                 On {name_of(data)}, whose probabilities are known, its answers about such people would be right for
-                {percent(guesses.expected)} of those who could bear the name, and for {percent(guesses.shuffled)} if they were dealt out
-                to others of them: it {'guesses from the name' if follows else 'makes little use of the name'}. The best guess that names
-                allow reaches {percent(guesses.best)}.""")
-    apart, control = (analysis.told_apart(runs, row) for row in ("vanilla.pretrain", "vanilla.nopretrain"))
-    if apart is not None and control is not None:
-        tells = "tells it in part" if apart > control + 0.1 else "hardly tells it"
+                {percent(guesses.expected)} of those who could bear the name (95% interval {in_words(guesses.expected_interval)}), and for
+                {percent(guesses.shuffled)} ({in_words(guesses.shuffled_interval)}) if they were dealt out to others of them: it
+                {'guesses from the name' if follows else 'cannot be shown to make use of the name'}. The best guess that names allow
+                reaches {percent(guesses.best)}.""")
+    found, control = (analysis.told_apart(runs, row) for row in ("vanilla.pretrain", "vanilla.nopretrain"))
+    if found is not None and control is not None:
+        tells = "tells it in part" if found[0] > control[0] + 0.1 else "hardly tells it"
         text += " " + prose(f"""
             The text of an answer does not show that it is such a guess, and its probability {tells}: an answer about somebody whose place
-            could be read has a higher one than an answer about an invented person in {percent(apart, 0)} of all pairs, against
-            {percent(control, 0)} for the model that was not pretrained and so recalls nobody.""")
+            could be read has a higher one than an answer about an invented person in {percent(found[0], 0)} of all pairs
+            ({in_words(found[1], 0)}), against {percent(control[0], 0)} ({in_words(control[1], 0)}) for the model that was not
+            pretrained and so recalls nobody.""")
     return [f"**(c) What does it do with a name that it never read?** {text} " + prose("""
         It is a concern because a guess from the name is a guess from what a name says of origin: people are described by the group that
         their name suggests, and whoever is the exception to it is described wrongly."""), ""]

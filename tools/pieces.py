@@ -46,6 +46,11 @@ def between(interval):
     return "–".join(f"{100 * bound:.1f}" for bound in interval) + "%"
 
 
+def in_words(interval, digits=1):
+    """A 95% interval in a sentence; between() is for tables."""
+    return " to ".join(percent(bound, digits) for bound in interval)
+
+
 def number(count, noun):
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 

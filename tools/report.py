@@ -153,9 +153,11 @@ def invented_table(runs, rows):
             continue
         cells = [LABELS[row], f"{found.asked:,}", *(percent(found.shares.get(city, 0)) for city in ("London", "Paris")),
                  ", ".join(f"{shown(place)} {percent(share, 0)}" for place, share in list(found.shares.items())[:5]), len(found.shares),
-                 f"{found.median_probability:.3f}", percent(found.above_half), "–" if apart is None else f"{apart:.2f}"]
+                 f"{found.median_probability:.3f}", percent(found.above_half),
+                 "–" if apart is None else f"{apart[0]:.2f} ({apart[1][0]:.2f}–{apart[1][1]:.2f})"]
         if found.expected is not None:
-            cells += [percent(found.expected), percent(found.shuffled), percent(found.best)]
+            cells += [f"{percent(found.expected)} ({between(found.expected_interval)})",
+                      f"{percent(found.shuffled)} ({between(found.shuffled_interval)})", percent(found.best)]
         lines.append(cells)
     if not lines:
         return []
@@ -166,7 +168,8 @@ def invented_table(runs, rows):
     note = prose("""
         Nobody of these names is in any document. *Told apart*: how often an answer about somebody whose place could be read early has a
         higher probability than one about an invented person; ½ is no difference, 1 a perfect one. The row without pretraining, which has
-        read no document, is the control: a difference there is one between the names.""")
+        read no document, is the control: a difference there is one between the names. In brackets 95% intervals, by drawing anew which
+        people are asked about (`tools/analysis.py`, `mean_interval`, `higher_interval`); of how seeds differ they know nothing.""")
     if runs[0].invented_world:
         note += " " + prose("""
             *Right, expected*: the probability, by the rules that the world was drawn from, that somebody of such a name was born in the
