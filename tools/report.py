@@ -39,7 +39,7 @@ def results_table(runs, reported=True):
     if runs[0].invented_world:
         best = statistics.fmean(question["best_guess_probability"] for question in runs[0].questions)
         rows.append([LABELS["name_only"], f"{percent(best)}, expected", "–", "–", "–", *["–"] * (len(said))])
-    head = ["dev accuracy", "measured, mean", "seeds", "lowest–highest", "95% interval"]
+    head = ["dev accuracy", "measured, mean", "seeds", "lowest–highest seed", "95% interval"]
     if reported:
         head += ["reported: a write-up of all four rows", "another write-up", "public copies, median (range)"]
     return table(head, *rows)
@@ -69,7 +69,10 @@ def results_section(by_data):
 # ---- training -------------------------------------------------------------------------------------------------------
 
 def training_section(by_data, plots):
-    parts = ["## The training", ""]
+    parts = ["## The training", "",
+             prose("""The first table has a line for each run. Losses are training losses in nats a character that is to be predicted, each a
+             mean over steps: the first ten of pretraining; those of the epoch that is a quarter, half, three quarters or all of the way
+             through it; and the last of finetuning, ten at the most."""), ""]
     for data, runs in by_data.items():
         rows = [row for row in rows_in(runs) if any("pretrain" in run.rows[row].logs for run in having(runs, row))]
         if not rows:
@@ -84,8 +87,9 @@ def training_section(by_data, plots):
                 quarter = [losses[max(1, round(len(losses) * share)) - 1] for share in (0.25, 0.5, 0.75, 1)]
                 lines.append([LABELS[row], run.facts["seed"], log[-1]["epoch"], f"{log[-1]['step']:,}", f"{log[0]['loss']:.2f}",
                               *(f"{loss:.3f}" for loss in quarter), f"{tuned[-1]['loss']:.3f}", f"{log[-1]['seconds'] / 60:.1f}"])
-        parts += [table(["pretraining loss, nats a character", "seed", "epochs", "steps", "first record", "epoch at a quarter", "half",
-                         "three quarters", "last epoch", "last record of finetuning", "minutes of pretraining"], *lines), ""]
+        parts += [table(["training loss", "seed", "epochs of pretraining", "steps of pretraining", "loss in its first ten steps",
+                         "loss in the epoch at a quarter", "loss at half", "loss at three quarters", "loss in the last epoch",
+                         "loss at the end of finetuning", "minutes of pretraining"], *lines), ""]
         parts += schedule([run.rows[row] for row in rows for run in having(runs, row)][0].logs["pretrain"])
     return parts
 
@@ -119,7 +123,7 @@ def schedule(log):
                 {loss_around(last):.3f}, at the most {loss_around(top):.3f} at step {top:,}: the plateau in the middle of training that the
                 handout warns of.""")
     text += " The loss here is the training loss, the mean of the hundred steps up to that one, of the first run above."
-    return [text, "", table(["the learning rate", "steps", "epochs", "from → to", "loss"], *lines), ""]
+    return [text, "", table(["what the learning rate does", "steps", "epochs", "learning rate, from → to", "loss, from → to"], *lines), ""]
 
 
 # ---- recall or guess ------------------------------------------------------------------------------------------------
@@ -161,10 +165,11 @@ def invented_table(runs, rows):
         lines.append(cells)
     if not lines:
         return []
-    head = ["asked about invented people", "questions", "London", "Paris", "most frequent answers", "different", "median probability",
-            "above ½", "told apart (AUROC)"]
+    head = ["asked about invented people", "questions", "answering London", "answering Paris", "the five most frequent answers",
+            "different answers", "median of the answers' probabilities", "answers with a probability above ½",
+            "told apart from people who could be read of (AUROC)"]
     if runs[0].invented_world:
-        head += ["right, expected", "the same, shuffled", "best guess, expected"]
+        head += ["right, expected", "right, expected, if shuffled", "right, expected, of the best guess from the name"]
     note = prose("""
         Nobody of these names is in any document. *Told apart*: how often an answer about somebody whose place could be read early has a
         higher probability than one about an invented person; ½ is no difference, 1 a perfect one. The row without pretraining, which has
@@ -199,7 +204,13 @@ COVERAGES = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 def belief_section(by_data, plots):
     parts = ["## How far an answer can be believed", "",
              prose("""The probability of an answer is the product over its characters and the ⁇ that closes it, as `evaluate --scores_path
-             FILE.tsv` writes it. A model that may decline answers only where it is above a threshold."""), ""]
+             FILE.tsv` writes it. A model that may decline answers only where it is above a threshold."""), "",
+             prose("""*Answering 5%* in the tables: of the twentieth of all questions whose answers have the highest probabilities, so many
+             are answered right; in brackets the threshold, the lowest of these probabilities. It is read off the same dev questions that
+             are judged by it, so that on others a little less is to be expected. *Right above wrong*: how often a right answer has a
+             higher probability than a wrong one (the area under the ROC curve; ½ is chance). *Calibration error*: how far the share of
+             right answers lies from the probability claimed, on the mean over ten bins of as many answers each. With so few answers it is
+             not zero either for probabilities that are perfectly calibrated; the column beside it says what it would be then."""), ""]
     for data, runs in by_data.items():
         lines = []
         for row in rows_in(runs):
@@ -214,14 +225,9 @@ def belief_section(by_data, plots):
                   *plots(data, "belief", "Left: share of right answers over their mean probability, ten bins, with the diagonal of perfect "
                                          "calibration. Right: accuracy over coverage."),
                   table(["right, of the questions answered", *(f"answering {percent(c, 0)}" for c in COVERAGES),
-                         "right above wrong (AUROC)", "calibration error", "of a perfectly calibrated model", "mean probability"],
+                         "right above wrong (AUROC)", "calibration error", "the same, if perfectly calibrated", "mean probability of all answers"],
                         *lines), ""]
-    return parts + [prose("""
-        In brackets the threshold. *Right above wrong*: how often a right answer has a higher probability than a wrong one (the area under
-        the ROC curve; ½ is chance). *Calibration error*: how far, on the mean over ten bins of as many answers, the share of right
-        answers lies from the probability claimed; with so few answers it is not zero either for probabilities that are perfectly
-        calibrated, and the column beside it says what it would be then. Thresholds are read off the same dev questions that they are
-        judged by, so that on others a little less is to be expected."""), ""]
+    return parts
 
 
 def beam_section(by_data):
@@ -236,9 +242,10 @@ def beam_section(by_data):
     return ["## The most probable place instead of the most probable letters", "",
             prose("""`evaluate` takes the most probable character each time, as the course's code does. The best first letter need not begin
             the best place: `evaluate --beam 8` follows eight beginnings at once and predicts the most probable whole place that it finds.
-            *Proven*: no other answer at all can be more probable."""), "",
-            table(["data", "", "questions", "proven", "other answer", "of these more probable", "now right", "now wrong", "greedy",
-                   "beam 8"], *lines), ""]
+            *Proven*: it is certain that no other answer at all is more probable than the one that the beam has found. *Greedy*: the
+            answer of the most probable character each time."""), "",
+            table(["data", "", "questions", "beam's answer proven", "beam's answer is not the greedy one", "of these, the beam's is more probable",
+                   "greedy wrong, beam right", "greedy right, beam wrong", "accuracy, greedy", "accuracy, beam 8"], *lines), ""]
 
 
 # ---- the runs -------------------------------------------------------------------------------------------------------
