@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import analysis
 from analysis import Row, Run, Share, accuracy_interval, student_quantile, wilson
+from dataset import CharCorruptionDataset
 from recipe import COURSE
 from test_report import MACHINE, OFFERS, ROWS, make_questions, write_record
 from trainer import learning_rate_factor
@@ -265,6 +267,32 @@ def test_right_answers_are_counted_by_what_was_offered(two_runs):
 def test_how_early_a_place_ends(end, group):
     assert group in analysis.how_early({"document": "early", "place_end": end})
     assert analysis.how_early({"document": "late", "place_end": end}) is None
+
+
+@pytest.mark.parametrize("end", [1, 4, 5, 30, 56, 100, 111, 112])
+def test_how_often_a_place_is_read_whole(end):
+    """Counted in what pretraining is given of a document that has its only z there."""
+    torch.manual_seed(end)
+    dataset = CharCorruptionDataset("a" * (end - 1) + "z" + "a" * (130 - end), COURSE.block_size)
+    assert dataset.longest == analysis.LONGEST
+    read = np.mean([(torch.cat(dataset[0]) == dataset.stoi["z"]).any().item() for _ in range(3000)])
+    assert read == pytest.approx(analysis.read_whole(end), abs=4 * math.sqrt(0.25 / 3000)) and (read == 1) == (end <= 4)
+
+
+def test_places_by_where_they_end(tmp_path):
+    written = [write_record(tmp_path / str(seed), seed=seed, rows=rows) for seed, rows in ((0, ROWS), (1, ROWS[:2]))]
+    (runs,) = analysis.load_runs(tmp_path).values()
+    questions = make_questions(40, True)
+    for row in ROWS:
+        having = [record for record in written if row in record]
+        expected = []
+        for name, ends in (("1–56", (20, 56)), ("57–84", (84,)), ("85–112", (112,))):
+            at = [i for i, question in enumerate(questions) if question["document"] == "early" and question["place_end"] in ends]
+            right = sum(record[row]["dev"][i]["correct"] for record in having for i in at)
+            expected.append(analysis.PlaceEnd(name, Share(right, len(at) * len(having), len(having)), pytest.approx(
+                statistics.fmean((113 - questions[i]["place_end"]) / 109 for i in at))))
+        assert analysis.by_place_end(runs, row) == expected
+    assert analysis.by_place_end(runs, "z") == []
 
 
 @pytest.mark.parametrize("invented", [True, False])

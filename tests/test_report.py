@@ -207,6 +207,8 @@ def test_reported_figures_stand_beside_those_on_the_courses_files_only(tmp_path)
     course = next(line for line in text.splitlines() if line.startswith("| vanilla, pretrained |"))
     assert course.endswith("| 23.0% | 22% | 22% (14.6–28.0) |")
     assert text.count("14.6–28.0") == 1
+    assert text.index("### The course’s files") < text.index(report.REPORTED_BY) < text.index("14.6–28.0")
+    assert text.count(report.REPORTED_BY) == 1
     quick = analysis.load_runs(tmp_path)["quick"]
     assert report.results_table(quick, False) in text and "reported" not in report.results_table(quick, False)
     assert report.LABELS["name_only"] not in report.results_table(analysis.load_runs(tmp_path)["course"])
@@ -361,7 +363,8 @@ def mean_name(asked, name):
 
 def name_interval(written, row, name):
     """Of a mean over people, each with the answers of all seeds."""
-    return analysis.mean_interval([[float(one[name]) for one in person] for person in zip(*(record[row]["invented"] for record in written))])
+    return analysis.mean_interval([[float(one[name]) for one in person]
+                                   for person in zip(*(record[row]["invented"] for record in written))])
 
 
 def apart_interval(written, row, count=40):
@@ -388,6 +391,51 @@ def test_the_kinds_of_answers_are_shares_of_all(two_seeds):
         assert lines[name] == [share(sum(one["kind"] == kind for one in pooled(written, row)), 80) for row in ROWS]
     assert lines["right, expected if only names were known"] == [
         f"{100 * statistics.fmean(float(one['by_name']) for one in pooled(written, row)):.1f}%" for row in ROWS]
+
+
+EARLY_AND_LATE = [("early", 30), ("early", 100)]
+ALIKE = [("early", 50), ("early", 60)]
+
+
+def remark_of(folder):
+    return "\n".join(report.lateness(analysis.load_runs(folder)))
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("late_skill, falls", [(0.05, True), (0.6, False), (0.99, False)])
+def test_a_fall_with_late_places_is_said_only_where_it_is(tmp_path, seeds, late_skill, falls):
+    skill = {**SKILL, ROWS[1]: [0.6, late_skill]}
+    written = [write_record(tmp_path / str(seed), seed=seed, offers=EARLY_AND_LATE, skill=skill, count=120) for seed in range(seeds)]
+    text = remark_of(tmp_path)
+    assert (text != "") == falls and (text in page_of(tmp_path))
+    if falls:
+        right = [sum(record[ROWS[1]]["dev"][i]["correct"] for record in written for i in range(first, 120, 2)) for first in (0, 1)]
+        bounds = [per_cents(analysis.wilson(count / 60 / seeds, 60)) for count in right]
+        assert figures(text.replace("–", " ")) == [
+            share(right[0], 60 * seeds), "1", "56", bounds[0][0].rstrip("%"), bounds[0][1],
+            share(right[1], 60 * seeds), "85", "112", bounds[1][0].rstrip("%"), bounds[1][1],
+            f"{100 * 83 / 109:.0f}%", f"{100 * 13 / 109:.0f}%", "95%"]
+
+
+def test_where_there_is_no_fall_the_places_are_compared_with_those_where_there_is(tmp_path):
+    def both(name, course, quick, skills=(0.6, 0.05), others=(0.6, 0.6)):
+        write_record(tmp_path / name / "c", data="course", offers=course, skill={**SKILL, ROWS[1]: list(skills)}, count=120, invented=False)
+        write_record(tmp_path / name / "q", data="quick", offers=quick, skill={**SKILL, ROWS[1]: list(others)}, count=120)
+        return remark_of(tmp_path / name)
+
+    closer = both("closer", EARLY_AND_LATE, ALIKE)
+    places = [closer.index(words) for words in ("course’s files accuracy falls", "quick corpus no such fall", "more similar positions")]
+    assert places == sorted(places)
+    farther = both("farther", ALIKE, EARLY_AND_LATE)
+    assert "quick corpus no such fall" in farther and "similar positions" not in farther
+    both_fall = both("both", EARLY_AND_LATE, ALIKE, others=(0.6, 0.05))
+    assert both_fall.count("accuracy falls") == 2 and "no such fall" not in both_fall
+    turned = both("turned", EARLY_AND_LATE, ALIKE, skills=(0.6, 0.6), others=(0.6, 0.05))
+    assert turned.index("quick corpus accuracy falls") < turned.index("course’s files no such fall") and "similar" not in turned
+    rises = both("rises", EARLY_AND_LATE, ALIKE, others=(0.05, 0.6))
+    assert "quick corpus" not in rises and "course’s files accuracy falls" in rises
+    assert both("one group", EARLY_AND_LATE, ALIKE[:1]).count("On the") == 1
+    assert both("no fall", EARLY_AND_LATE, ALIKE, skills=(0.6, 0.6)) == ""
 
 
 # ---- belief and beam ------------------------------------------------------------------------------------------------
@@ -626,6 +674,18 @@ def test_every_run_is_listed_with_its_machine_time_and_commit(two_seeds):
         for seed, record in enumerate(written) for row in ROWS]
     assert text.count("    python src/run.py pretrain synthesizer.pretrain\n") == 1
     assert text.count("    python src/run.py evaluate vanilla.pretrain\n") == 1
+
+
+@pytest.mark.parametrize("recipe, flag, said", [("course", "", True), ("course", " --recipe course", False), ("quick", "", False)])
+def test_of_a_command_without_recipe_its_default_is_said(tmp_path, recipe, flag, said):
+    write_record(tmp_path / "a", rows=ROWS[:2], recipe=recipe)
+    path = tmp_path / "a" / "record.json"
+    facts = json.loads(path.read_text())
+    for stages in (row["stages"] for row in facts["rows"].values()):
+        for name, stage in stages.items():
+            stage["command"] += flag if name == ROWS[1] else f" --recipe {recipe}" if recipe == "course" else ""
+    path.write_text(json.dumps(facts))
+    assert ("without `--recipe` runs by the default, `course`" in page_of(tmp_path)) == said
 
 
 def test_a_row_that_was_trained_on_two_machines_has_both(tmp_path):

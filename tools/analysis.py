@@ -230,11 +230,42 @@ def offered(question):
             "absent": "place not in the document", "none": "no document"}[question["document"]]
 
 
-def how_early(question):
+def characters(question):
+    """Among which characters of the document the place has its last letter, if pretraining reads as far, else None."""
     end = question["place_end"]
-    if question["document"] != "early":
-        return None
-    return f"… of these, its last letter among characters {'1–56' if end <= 56 else '57–84' if end <= 84 else '85–112'}"
+    return None if question["document"] != "early" else "1–56" if end <= 56 else "57–84" if end <= 84 else "85–112"
+
+
+def how_early(question):
+    among = characters(question)
+    return among and f"… of these, its last letter among characters {among}"
+
+
+SHORTEST, LONGEST = 4, 112  # lengths that pretraining cuts a document to, all equally likely
+
+
+def read_whole(end):
+    """In what share of pretraining's passes over a document a place that ends there is read whole."""
+    return (LONGEST + 1 - max(end, SHORTEST)) / (LONGEST + 1 - SHORTEST)
+
+
+@dataclass
+class PlaceEnd:
+    """People whose place ends among these characters: how many of a row's answers are right, and the mean of read_whole()."""
+    characters: str
+    right: Share
+    read: float
+
+
+def by_place_end(runs, row):
+    """A PlaceEnd for each group of characters() that there is, the earliest first."""
+    if not any(row in run.rows for run in runs):
+        return []
+    shares, ends = split(runs, row, characters), defaultdict(list)
+    for question in runs[0].questions:
+        ends[characters(question)].append(question["place_end"])
+    return [PlaceEnd(among, shares[among], statistics.fmean(map(read_whole, ends[among])))
+            for among in ("1–56", "57–84", "85–112") if among in shares]
 
 
 def in_finetuning(question):
