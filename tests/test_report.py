@@ -914,6 +914,16 @@ def test_readmes_table_of_the_courses_recipe_is_the_reports(tmp_path):
     assert "14.6–28.0" in text
 
 
+def test_readme_says_how_long_pretraining_by_the_courses_recipe_took(tmp_path):
+    """A step of make_log() takes half a second."""
+    write_record(tmp_path / "a", data="course", rows=ROWS[:1])
+    assert "took" not in readme_tables.results_table(tmp_path)
+    write_record(tmp_path / "b", seed=1, data="course", rows=ROWS, log=(2400, 23, 460))
+    assert readme_tables.results_table(tmp_path).endswith(" Pretraining took 20 minutes (vanilla), 20 minutes (synthesizer).")
+    write_record(tmp_path / "c", seed=2, data="course", rows=ROWS[:2], log=(3000, 23, 460))
+    assert readme_tables.results_table(tmp_path).endswith(" Pretraining took 20 to 25 minutes (vanilla), 20 minutes (synthesizer).")
+
+
 def test_readme_says_what_was_survived(tmp_path):
     assert readme_tables.safety_table(tmp_path) == "(not measured yet)"
     kills = {"function": "finetune", "variant": "vanilla", "recipe": "quick", "epochs": 30, "kills": 21, "while_writing": 10,

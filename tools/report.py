@@ -76,8 +76,8 @@ def results_section(by_data):
 def training_section(by_data, plots):
     parts = ["## The training", "",
              prose("""The first table has a line for each run. Losses are training losses in nats a character that is to be predicted,
-             each a mean over steps: the first ten of pretraining; those of the epoch that is a quarter, half, three quarters or all of the way
-             through it; and the last of finetuning, ten at the most."""), ""]
+             each a mean over steps: the first ten of pretraining; those of the epoch that is a quarter, half, three quarters or all
+             of the way through it; and the last of finetuning, ten at the most."""), ""]
     for data, runs in by_data.items():
         rows = [row for row in rows_in(runs) if any("pretrain" in run.rows[row].logs for run in having(runs, row))]
         if not rows:
