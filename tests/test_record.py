@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ import corpus_world
 import record
 import report
 from dataset import InputError
-from analysis import load_runs
+from analysis import KINDS as KINDS_OF_ANSWERS, load_runs
+from benchmark import KINDS as KINDS_OF_WORK
 from fetch_data import FILES, File
 from make_corpus import make_corpus, unseen_people
 
@@ -457,6 +459,64 @@ def test_the_digests_are_those_of_the_files(recorded, tmp_path):
     found = json.loads((recorded / "record.json").read_text())["data"]
     assert found["name"] == "little"
     assert found["sha256"] == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (tmp_path / "little").iterdir()}
+
+
+# ---- the page that explains it ---------------------------------------------------------------------------------------
+
+PAGE = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+
+
+def explained(names):
+    """Asserts that the page has each name in backquotes."""
+    missing = sorted({name for name in names if f"`{name}`" not in PAGE})
+    assert not missing, f"results/README.md does not explain {missing}"
+
+
+def keys_in(value):
+    """The names in a JSON file at any depth; not those of files, rows and stages, nor of the benchmark's kinds of operations."""
+    if isinstance(value, list):
+        return [key for part in value for key in keys_in(part)]
+    if not isinstance(value, dict):
+        return []
+    return [key for name, part in value.items() for key in [*[name] * (name not in KINDS_OF_WORK and "." not in name), *keys_in(part)]]
+
+
+def files_below(folder):
+    """Names of the files of records and of what lies beside them, with ROW for a row's name."""
+    return {re.sub("|".join(map(re.escape, ANSWERS)), "ROW", path.name) for path in folder.rglob("*") if path.is_file()
+            and path.parent.name != "plots"} - {"README.md"}
+
+
+@pytest.mark.parametrize("folder", [ROOT / "results", "a fresh record"], ids=["results", "fresh"])
+def test_the_page_in_results_explains_every_file_column_and_key(folder, recorded):
+    folder = recorded if folder == "a fresh record" else folder
+    assert len(files_below(folder)) >= 9
+    explained(files_below(folder))
+    for path in folder.rglob("*.tsv"):
+        explained(path.read_text(encoding="utf-8").split("\n")[0].split("\t"))
+    for path in folder.rglob("*.json"):
+        explained(keys_in(json.loads(path.read_text(encoding="utf-8"))))
+    for path in folder.rglob("*.jsonl"):
+        explained(json.loads(path.read_text(encoding="utf-8").split("\n")[0]))
+    explained(path.name + "/" for path in folder.glob("plots"))
+
+
+def test_the_page_explains_the_columns_of_an_invented_world_and_the_words_in_them():
+    (question,) = record.parse_questions("Where was Irena Majewska born?\tLeeds\n")
+    documents = record.Documents("Irena Majewska. Born in Leeds .")
+    answer = {"question": question.text, "prediction": "Leeds", "probability": "1", "proven": "1"}
+    for facts in (record.question_facts(question, documents, Counter(), True), *record.invented_facts([answer], True),
+                  record.answer_facts(answer, question, documents, Counter(), True)):
+        assert len(facts) > 5
+        explained(facts)
+    explained(KINDS_OF_ANSWERS)
+    explained(["early", "late", "absent", "none", *ANSWERS])
+
+
+def test_a_name_that_the_page_lacks_is_found():
+    with pytest.raises(AssertionError, match="a_column"):
+        explained(["line", "a_column"])
+    assert keys_in({"a": [{"b": {"wiki.txt": {"c": 1}}}, 2]}) == ["a", "b", "c"]
 
 
 # ---- an invented world ----------------------------------------------------------------------------------------------
