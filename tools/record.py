@@ -22,7 +22,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -33,8 +32,9 @@ from dataset import InputError, one_line, parse_questions, read_text  # noqa: E4
 from utils import score_places  # noqa: E402
 
 from corpus_world import best_guess, place_posterior  # noqa: E402
+from documents import Documents, name_in, offered, place_end  # noqa: E402
 from fetch_data import FILES  # noqa: E402
-from make_corpus import QUICK_TITLE, READ, make_corpus  # noqa: E402
+from make_corpus import make_corpus  # noqa: E402
 
 # The rows of the results table, and the parameter file that each one's finetuning writes.
 ROWS = {"vanilla.nopretrain": "vanilla.model.params", "vanilla.pretrain": "vanilla.finetune.params",
@@ -115,43 +115,16 @@ def kept_rows(path, head):
 
 # ---- what the data offer, and what the answers are ------------------------------------------------------------------
 
-class Documents:
-    """A corpus's documents by the name of their person, `Name. Text`."""
-
-    def __init__(self, wiki):
-        self.wiki, self.lines = wiki, wiki.split("\n")
-
-    def about(self, name):
-        """The person's documents: none, one, or several."""
-        return [line for line in self.lines if line.startswith((f"{name}. ", f"{QUICK_TITLE}{name}. "))]
-
-
-def place_end(documents, place):
-    """
-    How many characters of a document must be read to have read the place, as a word of its own; of several documents the fewest; None
-    if it is in none.
-    """
-    found = [re.search(rf"(?<!\w){re.escape(place)}(?!\w)", document) for document in documents]
-    return min((one.end() for one in found if one), default=None)
-
-
-def name_in(question):
-    """Of a question's text."""
-    return question.removeprefix("Where was ").removesuffix(" born?")
-
-
 def question_facts(question, documents, finetuning, invented):
     """
-    document: where the person's document has the place: "early", within the READ characters that pretraining reads at most; "late",
-    after them; "absent"; or "none", if there is no document. place_end: characters until it has been read. finetuning: how many of the
-    finetuning examples have this place as their answer. In an invented world also the person, and best_guess, the most probable place
-    of that name, with its probability.
+    document: where the person's document has the place, see documents.offered(). place_end: characters until it has been read.
+    finetuning: how many of the finetuning examples have this place as their answer. In an invented world also the person, and
+    best_guess, the most probable place of that name, with its probability.
     """
     name = name_in(question.text)
     about = documents.about(name)
     end = place_end(about, question.place)
-    where = "none" if not about else "absent" if end is None else "early" if end <= READ else "late"
-    facts = {"document": where, "place_end": "" if end is None else end, "finetuning": finetuning[question.place]}
+    facts = {"document": offered(about, question.place), "place_end": "" if end is None else end, "finetuning": finetuning[question.place]}
     if invented:
         guess, probability = best_guess(name)
         facts |= {"name": name, "place": question.place, "best_guess": guess, "best_guess_probability": short(probability)}
