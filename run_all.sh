@@ -141,6 +141,10 @@ stage invented "$out/invented.tsv" "$PYTHON" tools/make_corpus.py --unseen "$out
 for one in ${variant:-vanilla synthesizer}; do
     stage "$one.pretrain" "$out/$one.pretrain.params" run pretrain "$one" --writing_params_path "$out/$one.pretrain.params"
     finetune_and_ask "$one.pretrain" "$one" "$one.finetune.params" --reading_params_path "$out/$one.pretrain.params"
+    # what it knows, asked or not
+    stage "$one.pretrain.recall" "$out/$one.pretrain.recall.tsv" "$PYTHON" tools/recall.py "$one" "$data/wiki.txt" --recipe "$recipe" \
+        --pretrained_params_path "$out/$one.pretrain.params" --finetuned_params_path "$out/$one.finetune.params" \
+        --eval_corpus_path "$data/birth_dev.tsv" --outputs_path "$out/$one.pretrain.recall.tsv"
 done
 
 stage london - "$PYTHON" london_baseline.py --eval_corpus_path "$data/birth_dev.tsv"

@@ -21,6 +21,7 @@ from analysis import KINDS as KINDS_OF_ANSWERS, load_runs
 from benchmark import KINDS as KINDS_OF_WORK
 from fetch_data import FILES, File
 from make_corpus import make_corpus, unseen_people
+from recall import COLUMNS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -66,6 +67,8 @@ PARAMS = {"vanilla.nopretrain": "vanilla.model", "vanilla.pretrain": "vanilla.fi
 INVENTED = {"Where was Moe Foo born?": "London", "Where was Zed Bar born?": "Porto"}
 MACHINE = {"hardware": "machine A", "precision": "bfloat16", "versions": {"python": "3.11", "torch": "2.13"}, "commit": "abc1234"}
 KINDS = ("finetune", "dev", "test", "beam", "invented")
+EARLY = (1, 3, 6, 7)  # lines of the people whose place stands early
+RECALL = "\n".join(["\t".join(("line", *COLUMNS)), *(f"{line}\t1\t0\t\t{number % 2}\t1\t0" for number, line in enumerate(EARLY)), ""])
 LOG = {"step": 10, "epoch": 1, "loss": 1.5, "lr": 0.006, "seconds": 2.0}
 
 
@@ -86,8 +89,11 @@ def write(path, *lines):
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
 
-def write_run(folder, rows=ANSWERS, people=PEOPLE, invented=INVENTED, seconds=60, answers=ANSWERS, attempts=(MACHINE,)):
-    """A folder as run_all.sh leaves it, with the rows given. invented: {question: answer}; none if the corpus cannot spell the names."""
+def write_run(folder, rows=ANSWERS, people=PEOPLE, invented=INVENTED, seconds=60, answers=ANSWERS, attempts=(MACHINE,), recall=True):
+    """
+    A folder as run_all.sh leaves it, with the rows given. invented: {question: answer}; none if the corpus cannot spell the names. recall:
+    whether it is of a version that has this stage.
+    """
     (folder / "stages").mkdir(parents=True, exist_ok=True)
     head = "question\tprediction\tprobability\tplace\tcorrect"
     for row in rows:
@@ -106,7 +112,9 @@ def write_run(folder, rows=ANSWERS, people=PEOPLE, invented=INVENTED, seconds=60
         write(folder / f"{PARAMS[row]}.params.log.jsonl", json.dumps({**LOG, "loss": 0.5}))
         if row != "vanilla.nopretrain":
             write(folder / f"{row}.params.log.jsonl", json.dumps(LOG))
-        for number, stage in enumerate(stages_of(row, invented)):
+            if recall:
+                (folder / f"{row}.recall.tsv").write_text(RECALL, encoding="utf-8")
+        for number, stage in enumerate(stages_of(row, invented, recall)):
             function = {row: "pretrain", f"{row}.finetune": "finetune"}.get(stage, "evaluate")
             write(folder / "stages" / f"{stage}.seconds", seconds + number)
             write(folder / "stages" / f"{stage}.machines", *map(json.dumps, attempts))
@@ -116,8 +124,10 @@ def write_run(folder, rows=ANSWERS, people=PEOPLE, invented=INVENTED, seconds=60
     return folder
 
 
-def stages_of(row, invented=True):
-    return [row] * (row != "vanilla.nopretrain") + [f"{row}.{kind}" for kind in KINDS if invented or kind != "invented"]
+def stages_of(row, invented=True, recall=True):
+    pretrained = row != "vanilla.nopretrain"
+    return [*[row] * pretrained, *(f"{row}.{kind}" for kind in KINDS if invented or kind != "invented"),
+            *[f"{row}.recall"] * (pretrained and recall)]
 
 
 def table_of(path):
@@ -223,8 +233,9 @@ def test_predictions_logs_and_answers_about_invented_people_are_kept(recorded):
             {"question": question, "prediction": place, "probability": "0.12"} for question, place in INVENTED.items()]
     assert json.loads((recorded / "synthesizer.pretrain.log.jsonl").read_text()) == LOG
     kinds = ("dev.answers.tsv", "beam.answers.tsv", "invented.scores.tsv", "dev.predictions", "test.predictions", "beam.predictions",
-             "finetune.log.jsonl", "log.jsonl")
-    every = {f"{row}.{kind}" for row in ANSWERS for kind in kinds} - {"vanilla.nopretrain.log.jsonl"} | {"record.json", "dev.questions.tsv"}
+             "finetune.log.jsonl", "log.jsonl", "recall.tsv")
+    every = {f"{row}.{kind}" for row in ANSWERS for kind in kinds} | {"record.json", "dev.questions.tsv"}
+    every -= {"vanilla.nopretrain.log.jsonl", "vanilla.nopretrain.recall.tsv"}
     assert {path.name for path in recorded.iterdir()} == every
 
 
@@ -236,7 +247,7 @@ def test_the_record_has_accuracies_and_how_they_came_about(recorded):
         row: {"correct": right, "total": 8} for row, right in RIGHT.items()}
     stages = found["rows"]["vanilla.pretrain"]["stages"]
     assert {stage: facts["seconds"] for stage, facts in stages.items()} == {
-        "vanilla.pretrain": 60, **{f"vanilla.pretrain.{kind}": 60 + number for number, kind in enumerate(KINDS, start=1)}}
+        "vanilla.pretrain": 60, **{f"vanilla.pretrain.{kind}": 60 + number for number, kind in enumerate((*KINDS, "recall"), start=1)}}
     words = "vanilla wiki.txt --seed 0 --writing_params_path v.params"
     assert stages["vanilla.pretrain"]["command"] == f"python src/run.py pretrain {words}"
     assert stages["vanilla.pretrain.dev"]["command"] == f"python src/run.py evaluate {words}"
@@ -268,6 +279,43 @@ def test_a_row_that_was_not_asked_about_invented_people_is_recorded_without_them
     assert [row.invented for row in by_data["little"][0].rows.values()] == [[], [], []]
     text = report.page(by_data, lambda *_: [])
     assert "asked about invented people" not in text and "nan" not in text and "None" not in text
+
+
+def test_what_a_model_goes_on_with_is_kept_as_it_is(recorded):
+    for row in list(ANSWERS)[1:]:
+        assert (recorded / f"{row}.recall.tsv").read_text(encoding="utf-8") == RECALL
+    assert [number for number, line in enumerate(table_of(recorded / "dev.questions.tsv"), start=1) if line["document"] == "early"] == [*EARLY]
+    (run,) = load_runs(recorded)["little"]
+    assert [line["line"] for line in run.rows["vanilla.pretrain"].recall] == [*EARLY] and run.rows["vanilla.nopretrain"].recall == []
+    assert run.rows["vanilla.pretrain"].recall[1] == dict(zip(("line", *COLUMNS), (3, 1, 0, None, 1, 1, 0)))
+
+
+def test_a_run_of_an_earlier_version_has_no_recall_and_leaves_none_behind(recorded, tmp_path):
+    """What another model went on with must not stand beside the new answers."""
+    run = write_run(tmp_path / "earlier", recall=False)
+    record.make_record(tmp_path / "little", run, "course", 0, recorded)
+    assert not list(recorded.glob("*.recall.tsv"))
+    for row, facts in json.loads((recorded / "record.json").read_text())["rows"].items():
+        assert list(facts["stages"]) == stages_of(row, recall=False)
+    by_data = load_runs(recorded)
+    assert [row.recall for row in by_data["little"][0].rows.values()] == [[], [], []]
+    assert "What it knows" not in report.page(by_data, lambda *_: [])
+
+
+@pytest.mark.parametrize("change, reason", [
+    (lambda text: text.replace("line\t", "number\t"), "not of the questions"), (lambda text: text.replace("\tsentence", ""), "not of the questions"),
+    (lambda text: text.replace("\n3\t", "\n4\t"), "not of the questions"), (lambda text: text.replace("\n7", "\n7\t1\n8"), "not of the questions"),
+    (lambda text: text[:text.index("\n7")] + "\n", "not of the questions"), (lambda text: "", "not of the questions"),
+    (lambda text: text.replace("\n3\t1", "\n3\t2"), "than 0 and 1"), (lambda text: text.replace("\n3\t1", "\n3"), "than 0 and 1"),
+    (lambda text: text.replace("\n3\t1", "\n3\tLeeds"), "than 0 and 1"), (lambda text: text.replace("\n3\t1", "\n3\t1\t1"), "than 0 and 1"),
+])
+def test_a_table_of_recall_that_does_not_fit_is_one_line(tmp_path, monkeypatch, capsys, change, reason):
+    data, run = write_data(tmp_path / "little"), write_run(tmp_path / "run")
+    path = run / "synthesizer.pretrain.recall.tsv"
+    assert change(RECALL) != RECALL
+    path.write_text(change(RECALL), encoding="utf-8")
+    line = refusal(monkeypatch, capsys, data, run, tmp_path / "kept")
+    assert str(path) in line and reason in line and not (tmp_path / "kept").exists()
 
 
 def test_the_answer_london_is_scored_too(tmp_path):
@@ -510,7 +558,7 @@ def test_the_page_explains_the_columns_of_an_invented_world_and_the_words_in_the
         assert len(facts) > 5
         explained(facts)
     explained(KINDS_OF_ANSWERS)
-    explained(["early", "late", "absent", "none", *ANSWERS])
+    explained(["early", "late", "absent", "none", *ANSWERS, "line", *COLUMNS])
 
 
 def test_a_name_that_the_page_lacks_is_found():

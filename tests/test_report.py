@@ -22,6 +22,7 @@ import make_corpus
 import part3
 import readme_tables
 import report
+from recall import COLUMNS
 from utils import evaluate_places
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,12 +76,26 @@ def write_table(path, rows):
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
+def make_recall(draw, answers, offers, knows):
+    """
+    What a model goes on with for the questions whose place stands early: of all after the document with the probability `knows`, of half
+    as many after finetuning or by the sentence, of the fifth with another name the other's; every seventh has no other.
+    """
+    found = []
+    for number, one in enumerate(one for i, one in enumerate(answers) if offers[i % len(offers)][0] == "early"):
+        chances = (knows, 0.02, knows / 5, knows / 2, knows / 2, knows / 3)
+        found.append({"line": one["line"], **{name: int(draw.random() < chance) for name, chance in zip(COLUMNS, chances)}})
+        if number % 7 == 6:
+            found[-1] |= {"document_other_own": "", "document_other_other": ""}
+    return found
+
+
 def write_record(folder, seed=0, data="quick", invented=True, rows=ROWS, count=40, recipe="quick", digest="a" * 64, skill=SKILL,
-                 wrong=WRONG, offers=OFFERS, log=(460, 23, 460), asked=30, machine=MACHINE, scale=1):
+                 wrong=WRONG, offers=OFFERS, log=(460, 23, 460), asked=30, machine=MACHINE, scale=1, knows=0.9):
     """
     Writes a record as tools/record.py does. A row has been finetuned for 60 s and pretrained for 120 s, on `machine`, and asked for 30 s
-    on another. asked: how many invented people, of a row or of all. Returns for each row its answers to dev, by beam, and to invented
-    people.
+    on another. asked: how many invented people, of a row or of all. knows: see make_recall(); None for a record of an earlier version. Returns
+    for each row its answers to dev, by beam, and to invented people, and what it goes on with.
     """
     folder.mkdir(parents=True)
     write_table(folder / "dev.questions.tsv", make_questions(count, invented, offers))
@@ -106,6 +121,12 @@ def write_record(folder, seed=0, data="quick", invented=True, rows=ROWS, count=4
                   f"{row}.dev": {"command": f"python src/run.py evaluate {row}", "seconds": 30,
                                  "machines": [{**machine, "hardware": "one that trains nothing", "commit": "fff0000"}]}}
         logs = {f"{row}.finetune.log.jsonl": make_log(60, 20, 60)}
+        recall = make_recall(draw, dev, offers, knows) if knows is not None and row != "vanilla.nopretrain" else []
+        written[row]["recall"] = recall
+        if recall:
+            write_table(folder / f"{row}.recall.tsv", recall)
+            stages[f"{row}.recall"] = {"command": f"python tools/recall.py {row.split('.')[0]} wiki.txt", "seconds": 30,
+                                       "machines": [{**machine, "hardware": "one that trains nothing", "commit": "fff0000"}]}
         if row != "vanilla.nopretrain":
             stages = {row: {"command": f"python src/run.py pretrain {row}", "seconds": 120, "machines": [machine]}, **stages}
             logs[f"{row}.log.jsonl"] = make_log(*log)

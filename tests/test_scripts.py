@@ -182,7 +182,11 @@ def expected_calls(data, out, root, recipe="course", seed=0, rows=("nopretrain",
         calls += [run("pretrain", variant, "--writing_params_path", f"{out}/{variant}.pretrain.params"),
                   run("finetune", variant, "--writing_params_path", f"{out}/{variant}.finetune.params", "--finetune_corpus_path",
                       f"{data}/birth_places_train.tsv", "--reading_params_path", f"{out}/{variant}.pretrain.params"),
-                  *ask(f"{variant}.pretrain", variant, f"{variant}.finetune.params")]
+                  *ask(f"{variant}.pretrain", variant, f"{variant}.finetune.params"),
+                  " ".join(["tools/recall.py", variant, f"{data}/wiki.txt", "--recipe", recipe,
+                            "--pretrained_params_path", f"{out}/{variant}.pretrain.params",
+                            "--finetuned_params_path", f"{out}/{variant}.finetune.params",
+                            "--eval_corpus_path", f"{data}/birth_dev.tsv", "--outputs_path", f"{out}/{variant}.pretrain.recall.tsv"])]
     return calls + [f"london_baseline.py --eval_corpus_path {data}/birth_dev.tsv",
                     f"tools/record.py --data {data} --run {out} --recipe {recipe} --seed {seed} --to {out}/record",
                     f"tools/report.py --records {out}/record --to {out}"]
@@ -191,7 +195,8 @@ def expected_calls(data, out, root, recipe="course", seed=0, rows=("nopretrain",
 KINDS = ("dev", "test", "beam", "invented")
 ROWS = ("vanilla.nopretrain", "vanilla.pretrain", "synthesizer.pretrain")
 STAGES = ["namedata", "charcorruption", "invented",
-          *(stage for row in ROWS for stage in [*[row] * row.endswith(".pretrain"), f"{row}.finetune", *(f"{row}.{kind}" for kind in KINDS)]),
+          *(stage for row in ROWS for stage in [*[row] * row.endswith(".pretrain"), f"{row}.finetune", *(f"{row}.{kind}" for kind in KINDS),
+                                                *[f"{row}.recall"] * row.endswith(".pretrain")]),
           "london"]
 AFTER = 2  # calls after the stages: the record and the report
 PREDICTIONS = [f"{row}.{kind}.predictions" for row in ROWS for kind in KINDS]
@@ -240,6 +245,15 @@ def test_predictions_without_their_probabilities_are_made_anew(project):
     project.run("--out", out)
     (out / "vanilla.pretrain.dev.scores.tsv").unlink()
     assert "--scores_path" in project.run("--out", out).calls[0] and (out / "vanilla.pretrain.dev.scores.tsv").exists()
+
+
+def test_what_is_known_is_measured_of_pretrained_rows_alone_and_anew_where_it_is_gone(project):
+    out = project.folder / "out"
+    project.run("--out", out)
+    assert sorted(path.name for path in out.glob("*.recall.tsv")) == ["synthesizer.pretrain.recall.tsv", "vanilla.pretrain.recall.tsv"]
+    (out / "vanilla.pretrain.recall.tsv").unlink()
+    first, *others = project.run("--out", out).calls
+    assert first.startswith("tools/recall.py vanilla ") and len(others) == AFTER and (out / "vanilla.pretrain.recall.tsv").exists()
 
 
 def test_a_corpus_that_cannot_spell_invented_names_is_not_asked_about_them(project):

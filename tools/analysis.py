@@ -9,7 +9,7 @@ import math
 import random
 import statistics
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
@@ -27,6 +27,7 @@ class Row:
     invented: list    # see record.invented_facts()
     predictions: dict  # {"dev": places, "test": …, "beam": …}
     logs: dict        # {"pretrain": records of progress.LossLog, "finetune": …}
+    recall: list = field(default_factory=list)  # of the questions whose place stands early, see tools/recall.py; none in older records
 
     def correct(self):
         return [answer["correct"] for answer in self.answers]
@@ -52,7 +53,7 @@ class Run:
         """The machines that trained a row, as tools/machine.py describes them, without doubles."""
         found = []
         for stage in self.facts["rows"][row]["stages"].values():
-            if " evaluate " not in stage["command"]:
+            if any(f"run.py {function} " in stage["command"] for function in ("pretrain", "finetune")):
                 found += [machine for machine in stage["machines"] if machine not in found]
         return found
 
@@ -84,10 +85,11 @@ def load_runs(folder):
 def load_run(folder):
     facts = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     rows = {name: Row(row, *(read_table(folder / f"{name}.{kind}.tsv") for kind in ("dev.answers", "beam.answers")),
-                      read_table(folder / f"{name}.invented.scores.tsv") if (folder / f"{name}.invented.scores.tsv").exists() else [],
+                      read_table_if_there(folder / f"{name}.invented.scores.tsv"),
                       {kind: (folder / f"{name}.{kind}.predictions").read_text(encoding="utf-8").removesuffix("\n").split("\n")
                        for kind in ("dev", "test", "beam")},
-                      {kind: read_log(path) for kind, path in log_paths(folder, name).items() if path.exists()})
+                      {kind: read_log(path) for kind, path in log_paths(folder, name).items() if path.exists()},
+                      read_table_if_there(folder / f"{name}.recall.tsv", {}, int_if_any))
             for name, row in facts["rows"].items()}
     return Run(folder, facts, read_table(folder / "dev.questions.tsv"), rows)
 
@@ -100,15 +102,23 @@ def read_log(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def int_if_any(text):
+    return int(text) if text else None
+
+
 NUMBERS = {**dict.fromkeys(("probability", "by_name", "by_any_name", "best_guess_probability"), float),
-           **dict.fromkeys(("proven", "correct", "finetuning", "line"), int), "place_end": lambda text: int(text) if text else None}
+           **dict.fromkeys(("proven", "correct", "finetuning", "line"), int), "place_end": int_if_any}
 
 
-def read_table(path):
-    """A TSV file's rows as dicts, numbers as numbers."""
+def read_table(path, numbers=NUMBERS, others=str):
+    """A TSV file's rows as dicts. numbers: {column: what makes its values of text}. others: the same for all other columns."""
     with open(path, encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE, quotechar=None)
-        return [{name: NUMBERS.get(name, str)(text) for name, text in row.items()} for row in rows]
+        return [{name: numbers.get(name, others)(text) for name, text in row.items()} for row in rows]
+
+
+def read_table_if_there(path, *conversions):
+    return read_table(path, *conversions) if path.exists() else []
 
 
 # ---- accuracy -------------------------------------------------------------------------------------------------------
@@ -447,6 +457,47 @@ def told_apart(runs, row):
     if not early or not invented:
         return None
     return higher(*(sorted(p for group in groups for p in group) for groups in (early, invented))), higher_interval(early, invented)
+
+
+# From what a model knows to what it can be asked for: the columns of ROW.recall.tsv, see tools/recall.py, and its answer to the question.
+RUNGS = ("document", "document_other_own", "document_other_other", "sentence", "question", "finetuned_document", "finetuned_sentence")
+
+
+def rungs(runs, row):
+    """
+    For each run that has measured what the row knows, for each question whose place stands early: {rung: 1, 0, or None where it could not
+    be asked}, and the kind of the answer to the question.
+    """
+    found = []
+    for run in runs:
+        if row in run.rows and run.rows[row].recall:
+            answers = {answer["line"]: answer for answer in run.rows[row].answers}
+            found.append([{**line, "question": answers[line["line"]]["correct"], "kind": answers[line["line"]]["kind"]}
+                          for line in run.rows[row].recall])
+    return found
+
+
+def ladder(runs, row):
+    """{rung: Share of those whom it could be asked of}, pooled; {} if no run has measured it."""
+    found = rungs(runs, row)
+    return {rung: share_of(found, lambda person: person[rung] is not None, lambda person: person[rung]) for rung in RUNGS} if found else {}
+
+
+def crossed(runs, row, given, then):
+    """Of those of whom one rung has the place, the Share of whom another has it, too."""
+    return share_of(rungs(runs, row), lambda person: person[given] and person[then] is not None, lambda person: person[then])
+
+
+def guessed_though_known(runs, row):
+    """Of those whose place the pretrained model knows from the document and who are answered wrong: the Share of answers of finetuning."""
+    return share_of(rungs(runs, row), lambda person: person["document"] and not person["question"],
+                    lambda person: person["kind"] == "in finetuning")
+
+
+def share_of(found, among, holds):
+    """The Share of those for whom it holds among some people, each as rungs() has them."""
+    people = [person for run in found for person in run if among(person)]
+    return Share(sum(bool(holds(person)) for person in people), len(people), max(1, len(found)))
 
 
 KINDS = ("right", "in the document", "in finetuning", "in the corpus", "nowhere", "empty")

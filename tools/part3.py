@@ -5,7 +5,7 @@ answers are a concern, (c) what the model does with a name that it never read.
 import statistics
 
 import analysis
-from pieces import LABELS, having, in_words, name_of, percent, prose, shown, table
+from pieces import LABELS, below, counted, having, in_words, name_of, percent, prose, shown, table
 
 
 ENOUGH = 100  # questions, below which shares say too little
@@ -58,12 +58,37 @@ def why_pretraining(runs):
         text += " " + prose(f"""
             Which places finetuning shows matters, too: of places that are the answer of a finetuning example {percent(yes.value)} are
             recalled, of others {no.count} of {no.total} ({percent(no.value)}).""")
+    text += known_before(runs)
     guessed = analysis.expected_of_guesses(runs, "vanilla.pretrain")
     if guessed is not None:
         text += " " + prose(f"""
             By the known probabilities of this world, {percent(guessed)} of the same answers would be right if names were all that the model
             knew.""")
     return [f"**(a) Why does pretraining lift the accuracy?** {text}", ""]
+
+
+def known_before(runs):
+    """That pretraining put it in and finetuning did not, where the figures say so: what the model goes on with before it is ever asked."""
+    rungs = analysis.ladder(runs, "vanilla.pretrain")
+    if not rungs or not below(rungs["question"], rungs["document"]):
+        return ""
+    document, own, sentence, question, finetuned = (rungs[rung] for rung in (
+        "document", "document_other_own", "sentence", "question", "finetuned_document"))
+    text = f""" That the knowledge is there before finetuning can be seen without a question: of the people whose place stands early, the
+        pretrained model goes on with it after their own document up to the place for {counted(document)}"""
+    if own.total and below(own, document):
+        text += f", with another person's name put into the same texts for {counted(own)}: it goes by the name"
+    text += f". Of the name alone, in the sentence “NAME. NAME was born in”, it finds {counted(sentence)}"
+    if below(question, sentence):
+        text += f"; the question that finetuning teaches finds fewer, {counted(question)}."
+    elif below(sentence, question):
+        text += f"; the question that finetuning teaches finds more, {counted(question)}."
+    else:
+        text += f", and the question that finetuning teaches as many within the intervals, {counted(question)}."
+    if below(finetuned, document):
+        text += f""" Finetuning adds no knowledge of these people, and takes some: after the same documents the finetuned model goes on with
+            the place for {counted(finetuned)}."""
+    return " " + prose(text)
 
 
 def why_concern(runs, by_data):
@@ -135,6 +160,12 @@ def what_strategy(runs, by_data):
             could be read has a higher one than an answer about an invented person in {percent(found[0], 0)} of all pairs
             ({in_words(found[1], 0)}), against {percent(control[0], 0)} ({in_words(control[1], 0)}) for the model that was not
             pretrained and so recalls nobody.""")
+    rungs, guessed = analysis.ladder(runs, "vanilla.pretrain"), analysis.guessed_though_known(runs, "vanilla.pretrain")
+    if rungs and guessed.total and below(rungs["question"], rungs["document"]):
+        text += " " + prose(f"""
+            Nor need the name be new. Of people whose place the pretrained model goes on with after their own document, {guessed.total:,}
+            of {rungs['document'].count:,} are answered wrong, and {percent(guessed.value)} of these answers are answers of finetuning
+            examples: where the question does not reach what it has read, it guesses as it does for strangers.""")
     return [f"**(c) What does it do with a name that it never read?** {text} " + prose("""
         It is a concern because a guess from the name is a guess from what a name says of origin: people are described by the group that
         their name suggests, and whoever is the exception to it is described wrongly."""), ""]

@@ -16,6 +16,16 @@ REPORTED = {
     "synthesizer.pretrain": ("14.4%", "–", "9.6% (3.8–14.4)"),
     "london": ("5.0%", "–", "5.0%"),
 }
+# What a model was given, see analysis.RUNGS.
+RUNG_LABELS = {
+    "document": "pretrained, after the person's own document up to the place",
+    "document_other_own": "… with another name put in: the place of the document",
+    "document_other_other": "… with another name put in: the place of that person",
+    "sentence": "pretrained, after “NAME. NAME was born in”",
+    "question": "finetuned, asked “Where was NAME born?”",
+    "finetuned_document": "finetuned, after the person's own document up to the place",
+    "finetuned_sentence": "finetuned, after “NAME. NAME was born in”",
+}
 DATA = {"course": "the course’s files", "bundled": "the bundled corpus", "quick": "the quick corpus"}
 ORDER = list(DATA)  # in which data sets are shown; others follow
 
@@ -49,6 +59,16 @@ def between(interval):
 def in_words(interval, digits=1):
     """A 95% interval in a sentence; between() is for tables."""
     return " to ".join(percent(bound, digits) for bound in interval)
+
+
+def below(some, others):
+    """Whether one analysis.Share lies below another beyond the intervals."""
+    return some.interval()[1] < others.interval()[0]
+
+
+def counted(share):
+    """An analysis.Share in a sentence."""
+    return f"{share.count:,} of {share.total:,} ({percent(share.value)})"
 
 
 def number(count, noun):

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 import analysis
-from pieces import LABELS, having, rows_in
+from pieces import LABELS, RUNG_LABELS, having, rows_in
 
 # Backgrounds are those of GitHub's pages. The rows' colours are told apart with any colour vision (Okabe and Ito 2008).
 THEMES = {
@@ -59,7 +59,20 @@ def training(runs, colours):
 
 def recall_by_offer(runs, colours):
     """Accuracy by what the data offered, with 95% intervals."""
-    rows, groups = rows_in(runs), analysis.splits(runs)
+    return bars(rows_in(runs), analysis.splits(runs), colours, "questions", "right answers, % (95% interval)")
+
+
+def ladder(runs, colours):
+    """What a model goes on with after each text that it is given, with 95% intervals; of the rows that have measured it."""
+    ladders = {row: analysis.ladder(runs, row) for row in rows_in(runs) if analysis.ladder(runs, row)}
+    groups = [(RUNG_LABELS[rung], {row: rungs[rung] for row, rungs in ladders.items()}) for rung in analysis.RUNGS]
+    figure = bars(list(ladders), groups, colours, "people", "goes on with the place, or answers it, % (95% interval)")
+    figure.axes[0].set_xlim(0, 1)
+    return figure
+
+
+def bars(rows, groups, colours, what, label):
+    """A bar for each row in each group. groups: [(name, {row: Share})], the first on top. what: the shares are of."""
     figure, axes = plt.subplots(figsize=(8.6, 0.9 + 0.62 * len(groups)), layout="constrained")
     height = 0.8 / len(rows)
     for place, row in enumerate(rows):
@@ -70,10 +83,10 @@ def recall_by_offer(runs, colours):
                   [max(0, share.interval()[1] - value) for value, share in zip(values, shares)]]
         axes.barh(at, values, height * 0.9, color=colours["rows"][row], label=LABELS[row], xerr=errors,
                   error_kw={"ecolor": colours["text"], "elinewidth": 1, "capsize": 2})
-    totals = [group[rows[0]].total // len(having(runs, rows[0])) for _, group in groups]
+    totals = [group[rows[0]].total // group[rows[0]].seeds for _, group in groups]
     axes.set_yticks([-index - height * (len(rows) - 1) / 2 for index in range(len(groups))],
-                    [f"{name}\n({total} questions)" for (name, _), total in zip(groups, totals)], fontsize=8)
-    axes.set_xlabel("right answers, % (95% interval)")
+                    [f"{name}\n({total} {what})" for (name, _), total in zip(groups, totals)], fontsize=8)
+    axes.set_xlabel(label)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
     axes.set_xlim(left=0)
     axes.grid(axis="y", visible=False)
@@ -106,4 +119,4 @@ def belief(runs, colours):
     return figure
 
 
-PLOTS = {"training": training, "recall": recall_by_offer, "belief": belief}
+PLOTS = {"training": training, "recall": recall_by_offer, "ladder": ladder, "belief": belief}

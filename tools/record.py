@@ -11,6 +11,7 @@ RECORD_DIR then has all that tools/report.py needs:
     ROW.dev.predictions …     the predicted places of dev and test, and of dev with --beam
     ROW.dev.answers.tsv …     for each prediction its probability, whether it is right, and what it is: see answer_facts()
     ROW.invented.scores.tsv   the answers about people who are in no document
+    ROW.recall.tsv            what the model goes on with where it is not asked, of a pretrained row: see tools/recall.py
     ROW.….log.jsonl           loss and learning rate
 
 Of the data themselves no line is in it, unless they are the project's own: questions go by their number. What RECORD_DIR has of other rows
@@ -35,6 +36,7 @@ from corpus_world import best_guess, place_posterior  # noqa: E402
 from documents import Documents, name_in, offered, place_end  # noqa: E402
 from fetch_data import FILES  # noqa: E402
 from make_corpus import make_corpus  # noqa: E402
+from recall import COLUMNS  # noqa: E402
 
 # The rows of the results table, and the parameter file that each one's finetuning writes.
 ROWS = {"vanilla.nopretrain": "vanilla.model.params", "vanilla.pretrain": "vanilla.finetune.params",
@@ -71,6 +73,9 @@ def make_record(data, run, recipe, seed, to):
                                                        for answer, question in zip(answers, questions))
         if (run / f"{row}.invented.predictions").exists():  # not every corpus can spell the names
             files[f"{row}.invented.scores.tsv"] = table(invented_facts(read_scores(run / f"{row}.invented.scores.tsv"), invented))
+        if (run / f"{row}.recall.tsv").exists():  # runs of earlier versions have none
+            early = [question.line for question in questions if offered(documents.about(name_in(question.text)), question.place) == "early"]
+            files[f"{row}.recall.tsv"] = checked_recall(run / f"{row}.recall.tsv", early)
         files[f"{row}.finetune.log.jsonl"] = read_text(run / f"{ROWS[row]}.log.jsonl")
         if row != "vanilla.nopretrain":
             files[f"{row}.log.jsonl"] = read_text(run / f"{row}.params.log.jsonl")
@@ -82,7 +87,8 @@ def make_record(data, run, recipe, seed, to):
     files["record.json"] = json.dumps(head, indent=1) + "\n"
     to.mkdir(parents=True, exist_ok=True)
     for row in found:  # what an earlier record of it had and this one has not
-        (to / f"{row}.invented.scores.tsv").unlink(missing_ok=True)
+        for kind in ("invented.scores", "recall"):
+            (to / f"{row}.{kind}.tsv").unlink(missing_ok=True)
     for name, text in files.items():
         (to / name).write_text(text, encoding="utf-8", newline="\n")
 
@@ -195,6 +201,17 @@ def matched(path, answers, questions, predictions):
     return answers
 
 
+def checked_recall(path, early):
+    """The text of a table by tools/recall.py. Raises InputError if it is not of the questions in these lines, whose places stand early."""
+    text = read_text(path)
+    head, *others = [line.split("\t") for line in lines(text)]
+    if head != ["line", *COLUMNS] or [line[0] for line in others] != list(map(str, early)):
+        raise InputError(f"{path}: not of the questions in birth_dev.tsv whose places stand early")
+    if not all(len(line) == len(head) and set(line[1:]) <= {"", "0", "1"} for line in others):
+        raise InputError(f"{path}: holds something else than 0 and 1")
+    return text
+
+
 def table(rows):
     """The text of a TSV file of dicts that have the same keys."""
     rows = list(rows)
@@ -214,6 +231,8 @@ def stages(run, row):
         names.insert(0, row)
     if not (run / f"{row}.invented.predictions").exists():
         names.remove(f"{row}.invented")
+    if (run / f"{row}.recall.tsv").exists():
+        names.append(f"{row}.recall")
     found = {}
     for name in names:
         path = run / "stages" / name

@@ -14,7 +14,7 @@ from pathlib import Path
 import analysis
 from analysis import Share
 from part3 import essay
-from pieces import LABELS, ORDER, REPORTED, between, having, heading, name_of, number, percent, prose, rows_in, shown, table
+from pieces import LABELS, ORDER, REPORTED, RUNG_LABELS, below, between, counted, having, heading, name_of, number, percent, prose, rows_in, shown, table
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -151,7 +151,7 @@ def recall_section(by_data, plots):
     return parts + [prose("""
         A place is *in the document* if its words stand there, as the birth place or otherwise. Pretraining cuts every document off after
         4 to 112 characters, at random each time, so that what stands early is read oftener than what stands late, and what ends after 112
-        never whole."""), "", *lateness(by_data)]
+        never whole."""), "", *lateness(by_data), *knowledge_section(by_data, plots)]
 
 
 def lateness(by_data, row="vanilla.pretrain"):
@@ -222,6 +222,63 @@ def kinds_table(runs, rows):
     if runs[0].invented_world:
         lines.append(["right, expected if only names were known", *(percent(analysis.expected_of_guesses(runs, row)) for row in rows)])
     return [table(["what the dev answers are", *(LABELS[row] for row in rows)], *lines), ""]
+
+
+def knowledge_section(by_data, plots):
+    """What a model goes on with without being asked, beside what it answers; nothing of records that have not measured it."""
+    parts = []
+    for data, runs in by_data.items():
+        ladders = {row: analysis.ladder(runs, row) for row in rows_in(runs)}
+        ladders = {row: rungs for row, rungs in ladders.items() if rungs}
+        if not ladders:
+            continue
+        heads = [f"{LABELS[row]} ({number(rungs['document'].seeds, 'seed')})" for row, rungs in ladders.items()]
+        lines = [[RUNG_LABELS[rung], *(in_a_cell(rungs[rung]) for rungs in ladders.values())] for rung in analysis.RUNGS]
+        crosses = [[name, *(in_a_cell(analysis.crossed(runs, row, given, then)) for row in ladders)] for name, given, then in (
+            ("the question finds: known from the document", "question", "document"),
+            ("are known from the document: found by the question", "document", "question"),
+            ("the sentence finds: found by the question", "sentence", "question"))]
+        parts += [heading(data, 4), "",
+                  *plots(data, "ladder", "Bars of the share of people with whose place a model goes on, for each text that it is given."),
+                  table(["goes on with the place", *heads], *lines), "", table(["of the people whom …", *heads], *crosses), "",
+                  *(paragraph for row, rungs in ladders.items() for paragraph in what_is_known(data, row, rungs))]
+    return [] if not parts else ["### What it knows and what it can be asked for", "", prose("""
+        A question finds only what can be asked for. What a model has learned of somebody can be measured without asking: it is given a text
+        to go on with, character by character the most probable one, and goes on with the place or not (`tools/recall.py`). The people are
+        those of the dev questions whose place stands within the first 112 characters of their document. *The sentence* is always the
+        same, of the name alone; on the quick corpus it begins with “Entry for”, as the documents do. *Another name*: the full name and
+        the last name of the next one of these people in place of the person's own, where both have different places. *Known from the
+        document*: the pretrained model goes on with the place after the person's own document. In brackets 95% intervals."""), "", *parts]
+
+
+def in_a_cell(share):
+    return f"{share.count} of {share.total}: {percent(share.value)} ({between(share.interval())})" if share.total else "–"
+
+
+def what_is_known(data, row, rungs):
+    """What the figures of a ladder say, where their intervals do; a paragraph or none."""
+    document, own, others, sentence, question, finetuned, _ = (rungs[rung] for rung in analysis.RUNGS)
+    if document.interval()[0] <= 0.5 or not below(question, document):
+        return []
+    text = f"""On {name_of(data)} the row “{LABELS[row]}” knows most of what it is asked: after the person's own document up to the place
+        the pretrained model goes on with exactly the place of {counted(document)}."""
+    if own.total and below(own, document):
+        text += f""" It goes by the name: with another name put in, the same documents lead to their place for {counted(own)}"""
+        text += f", and to that of the person named for {counted(others)}." if below(own, others) else "."
+    if below(sentence, document):
+        text += f" But the name alone is not enough: after a sentence that has nothing else, it finds the place of {counted(sentence)}."
+    text += f" Asked after finetuning, it is right about {counted(question)}"
+    if below(question, sentence):
+        text += ": fewer than that sentence finds, so that some of what the name alone calls up is not reached by the question."
+    elif below(sentence, document) and not below(sentence, question):
+        text += ", which is no different from that sentence within the intervals: what is missing is less a way to ask than a place that "
+        text += "hangs on the name alone."
+    else:
+        text += "."
+    if below(finetuned, document):
+        text += f""" Finetuning has a price: after the same documents the finetuned model goes on with the place of {counted(finetuned)}, so
+            that part of what was known has been overwritten or is no longer reached in this way."""
+    return [prose(text), ""]
 
 
 # ---- how far an answer can be believed ------------------------------------------------------------------------------
