@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The whole experiment: parts (b), (d), (e), (f), (g) of the handout and the London baseline, then a report of what was
-# measured: RESULTS.md and plots/ in the folder with the results, and record/, which holds all that they are made from. A stage that
-# is complete is not run again, and one that was stopped goes on where it was, so that the same command continues. To begin
-# anew, remove the folder with the results or choose another.
+# The whole experiment: parts (b), (d), (e), (f), (g) of the handout and the London baseline, what the pretrained models know beyond
+# what they are asked, then a report of what was measured: RESULTS.md and plots/ in the folder with the results, and record/, which
+# holds all that they are made from. A stage that is complete is not run again, and one that was stopped goes on where it was, so
+# that the same command continues. To begin anew, remove the folder with the results or choose another.
 #
 #   ./run_all.sh --quick          a small corpus and model, in minutes on a laptop
 #   ./run_all.sh                  the course's recipe on the bundled files (a GPU, or hours)
@@ -141,7 +141,7 @@ stage invented "$out/invented.tsv" "$PYTHON" tools/make_corpus.py --unseen "$out
 for one in ${variant:-vanilla synthesizer}; do
     stage "$one.pretrain" "$out/$one.pretrain.params" run pretrain "$one" --writing_params_path "$out/$one.pretrain.params"
     finetune_and_ask "$one.pretrain" "$one" "$one.finetune.params" --reading_params_path "$out/$one.pretrain.params"
-    # what it knows, asked or not
+    # what it knows beyond what it is asked
     stage "$one.pretrain.recall" "$out/$one.pretrain.recall.tsv" "$PYTHON" tools/recall.py "$one" "$data/wiki.txt" --recipe "$recipe" \
         --pretrained_params_path "$out/$one.pretrain.params" --finetuned_params_path "$out/$one.finetune.params" \
         --eval_corpus_path "$data/birth_dev.tsv" --outputs_path "$out/$one.pretrain.recall.tsv"

@@ -380,6 +380,54 @@ def test_people_read_of_are_told_apart_from_invented_ones_by_probability(two_run
     assert analysis.told_apart([run_of({"x": row_of([answer(0.5, 1)])}, ["early"])], "x") is None
 
 
+def probes(*lines):
+    """Lines of ROW.recall.tsv: line, document, other's own, other's other, sentence, after finetuning the document and the sentence."""
+    return [dict(zip(("line", *(rung for rung in analysis.RUNGS if rung != "question")), values)) for values in lines]
+
+
+@pytest.fixture
+def probed_runs():
+    """Two seeds of four questions, of which those in lines 1, 3 and 4 stand early; a seed that has not measured it; and another row."""
+    answers = [{**answer(0.5, correct, kind), "line": line} for line, correct, kind in (
+        (1, 1, "right"), (2, 0, "nowhere"), (3, 0, "in finetuning"), (4, 0, "in the corpus"))]
+    first, second, third = row_of(answers), row_of(answers), row_of(answers)
+    first.recall = probes((1, 1, 0, 0, 0, 1, 0), (3, 1, None, None, 1, 0, 0), (4, 1, 0, 1, 0, 0, 1))
+    second.recall = probes((1, 0, 1, 1, 0, 0, 0), (3, 1, None, None, 0, 1, 0), (4, 0, 0, 0, 1, 0, 0))
+    documents = ["early", "none", "early", "early"]
+    return [*(run_of({"x": row}, documents) for row in (first, second, third)), run_of({"y": first}, documents)]
+
+
+def test_the_ladder_pools_the_seeds_that_have_measured_it(probed_runs):
+    assert analysis.ladder(probed_runs, "x") == {
+        "document": Share(4, 6, 2), "document_other_own": Share(1, 4, 2), "document_other_other": Share(2, 4, 2),
+        "sentence": Share(2, 6, 2), "question": Share(2, 6, 2), "finetuned_document": Share(2, 6, 2), "finetuned_sentence": Share(1, 6, 2)}
+    assert analysis.ladder(probed_runs, "y")["document"] == Share(3, 3, 1)
+    assert analysis.ladder(probed_runs, "z") == {} == analysis.ladder(probed_runs[2:3], "x")
+
+
+def test_who_is_found_one_way_may_be_found_another(probed_runs):
+    assert analysis.crossed(probed_runs, "x", "question", "document") == Share(1, 2, 2)
+    assert analysis.crossed(probed_runs, "x", "document", "question") == Share(1, 4, 2)
+    assert analysis.crossed(probed_runs, "x", "document", "document_other_own") == Share(0, 2, 2)  # of one it could not be asked
+    assert analysis.crossed(probed_runs, "z", "document", "question") == Share(0, 0, 1)
+
+
+def test_the_name_alone_is_the_sentences_the_questions_and_the_next_ones_in_the_document_before(probed_runs):
+    """The first one's name stands in the document of the last."""
+    assert [[person["name"] for person in people] for people in analysis.rungs(probed_runs, "x")] == [[1, 1, 0], [1, 1, 1]]
+    assert analysis.by_name_alone(probed_runs, "x") == Share(5, 6, 2)
+    probed_runs[0].rows["x"].answers[0]["correct"] = 0
+    assert analysis.rungs(probed_runs, "x")[0][0]["name"] == 1  # by the document of the one in line 4
+    probed_runs[0].rows["x"].recall[2]["document_other_other"] = None
+    assert analysis.rungs(probed_runs, "x")[0][0]["name"] == 0
+
+
+def test_some_are_known_and_guessed_all_the_same(probed_runs):
+    """Known by the document and answered wrong: lines 3 and 4 of the first seed, line 3 of the second."""
+    assert analysis.guessed_though_known(probed_runs, "x") == Share(2, 3, 2)
+    assert analysis.guessed_though_known(probed_runs, "z") == Share(0, 0, 1)
+
+
 def test_every_answer_is_of_one_kind(two_runs):
     found = analysis.kinds(two_runs, "x")
     assert found == {"right": Share(3, 8), "in the document": Share(1, 8), "in finetuning": Share(1, 8), "in the corpus": Share(1, 8),
@@ -570,10 +618,10 @@ def test_records_of_other_files_or_recipes_are_not_mixed(tmp_path, other):
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path):
-    written = write_record(tmp_path / "a", seed=4, count=12)
+    written = write_record(tmp_path / "a", seed=4, count=14)
     run = analysis.load_run(tmp_path / "a")
     assert run.data == "quick" and list(run.rows) == list(written)
-    documents = ["early"] * 4 + ["late", "absent", "none"] + ["early"] * 4 + ["late"]
+    documents = ["early"] * 4 + ["late", "absent", "none"] + ["early"] * 4 + ["late", "absent", "none"]
     assert [question["document"] for question in run.questions] == documents
     assert run.questions[5]["place_end"] is None and run.questions[0]["place_end"] == 20
     for name, row in run.rows.items():
@@ -581,21 +629,25 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
         assert [one["probability"] for one in row.answers] == [float(one["probability"]) for one in written[name]["dev"]]
         assert row.predictions["dev"] == [one["prediction"] for one in written[name]["dev"]]
         assert set(row.logs) == ({"finetune"} if name == "vanilla.nopretrain" else {"pretrain", "finetune"})
-    assert run.minutes() == pytest.approx((3 * 60 + 3 * 30 + 2 * 120) / 60)  # see write_record()
+    assert run.minutes() == pytest.approx((3 * 60 + 3 * 30 + 2 * 120 + 2 * 30) / 60)  # see write_record()
     for name, row in run.rows.items():
         assert [one["proven"] for one in row.beam] == [one["proven"] for one in written[name]["beam"]]
-        assert [one["line"] for one in row.answers] == list(range(2, 14))
+        assert [one["line"] for one in row.answers] == list(range(2, 16))
         for key in ("by_name", "by_any_name", "best_guess_probability"):
             assert [one[key] for one in row.invented] == [float(one[key]) for one in written[name]["invented"]]
+        assert row.recall == [{key: None if value == "" else value for key, value in one.items()} for one in written[name]["recall"]]
+    assert any(None in one.values() for one in run.rows["vanilla.pretrain"].recall) and not run.rows["vanilla.nopretrain"].recall
 
 
 def test_a_rows_machines_are_those_that_trained_it_each_once():
     a, b, c, d = ({**MACHINE, "hardware": name} for name in "abcd")
     stages = {"x": ("pretrain vanilla wiki.txt", [b, a]), "x.finetune": ("finetune vanilla wiki.txt", [a, c, b]),
               "x.dev": ("evaluate vanilla wiki.txt", [d, a]), "x.beam": ("evaluate vanilla --beam 8", [d])}
+    words = {"command": "python tools/recall.py vanilla wiki.txt --pretrained_params_path pretrain x", "seconds": 1, "machines": [d]}
     rows = {row: {"stages": {stage: {"command": f"python src/run.py {words}", "seconds": 1, "machines": machines}
                              for stage, (words, machines) in found.items()}}
             for row, found in (("x", stages), ("y", {"y": ("pretrain x", [d])}))}
+    rows["x"]["stages"]["x.recall"] = words
     run = Run(Path(), {"rows": rows}, [], {})
     assert run.machines("x") == [b, a, c] and run.machines("y") == [d]
 

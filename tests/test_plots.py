@@ -11,7 +11,7 @@ import pytest
 
 import analysis
 import report
-from test_report import ROWS, make_log, make_questions, write_record
+from test_report import LADDER_LABELS, ROWS, make_log, make_questions, probed, probed_interval, write_record
 
 matplotlib = pytest.importorskip("matplotlib")
 import plots  # noqa: E402
@@ -25,6 +25,8 @@ CASES = {
     "all right": [dict(skill=dict.fromkeys(ROWS, 1))],
     "few questions": [dict(count=3)],
     "nobody invented": [dict(asked=0)],
+    "what is known measured of one seed only": [dict(seed=0, knows=None), dict(seed=1)],
+    "nothing known": [dict(knows=0)],
     "no world known": [dict(invented=False, data="course")],
 }
 
@@ -69,7 +71,8 @@ def test_a_plot_has_a_light_and_a_dark_file_and_twice_the_same_bytes(name, tmp_p
         assert files[theme] == (tmp_path / f"{theme}.again.svg").read_bytes()
         assert b"<svg" in files[theme] and b"</svg>" in files[theme]
         colours = plots.THEMES[theme]
-        drawn = [colours["background"], colours["text"], *(colours["rows"][row] for row in ROWS[1 if name == "training" else 0:])]
+        rows = ROWS[1:] if name in ("training", "ladder") else ROWS
+        drawn = [colours["background"], colours["text"], *(colours["rows"][row] for row in rows)]
         assert all(colour.encode() in files[theme] for colour in drawn)
     assert files["light"] != files["dark"]
     assert plots.THEMES["dark"]["background"].encode() not in files["light"]
@@ -175,6 +178,28 @@ def test_bars_do_not_overlap_and_stand_at_their_names(axes_of, tmp_path):
         assert tick == pytest.approx(statistics.fmean(container[index].get_y() + container[index].get_height() / 2 for container in bars))
 
 
+# ---- what is known --------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("case", ["one seed", "two seeds", "only vanilla", "what is known measured of one seed only", "few questions"])
+def test_the_ladders_bars_are_the_shares_of_its_table(case, axes_of, tmp_path):
+    runs, written = runs_of(tmp_path, CASES[case])
+    (axes,) = axes_of("ladder", runs)
+    rows = [row for row in ROWS[1:] if row in written[0]]
+    bars = [one for one in axes.containers if isinstance(one, matplotlib.container.BarContainer)]
+    assert [one.get_label() for one in bars] == [report.LABELS[row] for row in rows]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    for row, container in zip(rows, bars, strict=True):
+        assert {hexadecimal(bar.get_facecolor()) for bar in container} == {plots.THEMES["light"]["rows"][row]}
+        shares = [probed(written, row, rung) for rung in LADDER_LABELS]
+        assert [bar.get_width() for bar in container] == pytest.approx([count / total for count, total, _ in shares])
+        assert names == [f"{label}\n({total // seeds} people)" for label, (_, total, seeds) in zip(report.RUNG_LABELS.values(), shares)]
+        for segment, found in zip(container.errorbar.lines[2][0].get_segments(), shares, strict=True):
+            assert sorted(x for x, _ in segment) == pytest.approx(probed_interval(*found), abs=1e-9)
+    assert axes.get_xlim() == (0, 1) and "100" in [label.get_text() for label in axes.get_xticklabels()]
+    heights = [bar.get_y() for bar in bars[0]]
+    assert heights == sorted(heights, reverse=True)  # the first rung on top
+
+
 # ---- belief ---------------------------------------------------------------------------------------------------------
 
 def test_reliability_and_coverage_are_those_of_the_answers(axes_of, tmp_path):
@@ -213,5 +238,5 @@ def test_belief_has_a_diagonal_and_axes_in_percent(axes_of, tmp_path):
 
 
 def test_the_page_and_the_plots_know_the_same_rows():
-    assert sys.modules["report"] is report and set(plots.PLOTS) == {"training", "recall", "belief"}
+    assert sys.modules["report"] is report and set(plots.PLOTS) == {"training", "recall", "ladder", "belief"}
     assert all(set(colours["rows"]) <= set(report.LABELS) for colours in plots.THEMES.values())

@@ -30,7 +30,7 @@ def tiny_recipe(monkeypatch):
 
 
 # Two live in the same place; one document is headed as in the quick corpus; of one person there are two, and the second tells the place
-# sooner; and nobody can be said to be read of who follows those.
+# sooner; of the last, one tells it too late and one not at all.
 WIKI = [
     "Ann Lee. Ann Lee was born in Leeds and wove hats .",
     "Bob Whist. A cook, Whist was born in York ; Bob Whist is bald .",
@@ -162,7 +162,7 @@ def recalled(capsys):
 
 
 @pytest.mark.parametrize("said, value", [
-    ("York", 1), ("York .", 1), ("York, ", 1), ("York2", 1), ("York\n", 1), ("York St", 1), ("Yorkshire", 0), ("Yorké", 0), ("York" + "r", 0),
+    ("York", 1), ("York .", 1), ("York, ", 1), ("York2", 1), ("York\n", 1), ("York St", 1), ("Yorkshire", 0), ("Yorké", 0), ("Yorkr", 0),
     ("Yor", 0), ("york", 0), (" York", 0), ("in York", 0), ("", 0), ("Leeds", 0), ("Y", 0), (f"Yo{MASK_CHAR}rk", 0)])
 def test_a_place_must_come_at_once_and_whole(recalled, said, value):
     assert recalled([("Ann was born in ", ("York",))], {"Ann was born in ": said}) == [[value]]
@@ -170,8 +170,8 @@ def test_a_place_must_come_at_once_and_whole(recalled, said, value):
 
 def test_each_text_has_its_own_places_and_its_own_answer(recalled):
     lines = {"Ann ": "York .", "Bob ": "Yorkshire", "Cy was ": "St. Ives", "Di was ": "old, York"}
-    prompts = [("Cy was ", ("York", "St. Ives")), ("Bob ", ("York", "Yorkshire")), ("", ("Hull",)), ("Ann ", ("York", "Leeds")), ("", ("a", "b")),
-               ("Di was ", ("York", "St. Ives"))]
+    prompts = [("Cy was ", ("York", "St. Ives")), ("Bob ", ("York", "Yorkshire")), ("", ("Hull",)), ("Ann ", ("York", "Leeds")),
+               ("", ("a", "b")), ("Di was ", ("York", "St. Ives"))]
     assert recalled(prompts, lines) == [[0, 1], [0, 1], [""], [1, 0], ["", ""], [0, 0]]
 
 
@@ -219,7 +219,8 @@ def trained(request, tmp_path_factory):
     dataset = CharCorruptionDataset((folder / "wiki.txt").read_text(encoding="utf-8"), TINY.block_size)
     model = learned(dataset, request.param, WIKI, 500)
     torch.save(model.state_dict(), folder / "p.params")
-    torch.save(learned(dataset, request.param, [WIKI[0], "Gil Ince. Gil Ince was born in York ."], 16, model).state_dict(), folder / "f.params")
+    model = learned(dataset, request.param, [WIKI[0], "Gil Ince. Gil Ince was born in York ."], 16, model)
+    torch.save(model.state_dict(), folder / "f.params")
     return folder, dataset, request.param
 
 
@@ -327,4 +328,5 @@ def test_the_command_finds_its_modules_and_has_all_its_flags(tmp_path):
     command = [sys.executable, str(ROOT / "tools" / "recall.py")]
     done = subprocess.run([*command, "vanilla", "wiki.txt"], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1
-    assert all(f"--{flag}" in done.stderr for flag in ("pretrained_params_path", "finetuned_params_path", "eval_corpus_path", "outputs_path"))
+    flags = ("pretrained_params_path", "finetuned_params_path", "eval_corpus_path", "outputs_path")
+    assert all(f"--{flag}" in done.stderr for flag in flags)

@@ -284,7 +284,8 @@ def test_a_row_that_was_not_asked_about_invented_people_is_recorded_without_them
 def test_what_a_model_goes_on_with_is_kept_as_it_is(recorded):
     for row in list(ANSWERS)[1:]:
         assert (recorded / f"{row}.recall.tsv").read_text(encoding="utf-8") == RECALL
-    assert [number for number, line in enumerate(table_of(recorded / "dev.questions.tsv"), start=1) if line["document"] == "early"] == [*EARLY]
+    questions = table_of(recorded / "dev.questions.tsv")
+    assert [number for number, line in enumerate(questions, start=1) if line["document"] == "early"] == [*EARLY]
     (run,) = load_runs(recorded)["little"]
     assert [line["line"] for line in run.rows["vanilla.pretrain"].recall] == [*EARLY] and run.rows["vanilla.nopretrain"].recall == []
     assert run.rows["vanilla.pretrain"].recall[1] == dict(zip(("line", *COLUMNS), (3, 1, 0, None, 1, 1, 0)))
@@ -303,8 +304,10 @@ def test_a_run_of_an_earlier_version_has_no_recall_and_leaves_none_behind(record
 
 
 @pytest.mark.parametrize("change, reason", [
-    (lambda text: text.replace("line\t", "number\t"), "not of the questions"), (lambda text: text.replace("\tsentence", ""), "not of the questions"),
-    (lambda text: text.replace("\n3\t", "\n4\t"), "not of the questions"), (lambda text: text.replace("\n7", "\n7\t1\n8"), "not of the questions"),
+    (lambda text: text.replace("line\t", "number\t"), "not of the questions"),
+    (lambda text: text.replace("\tsentence", ""), "not of the questions"),
+    (lambda text: text.replace("\n3\t", "\n4\t"), "not of the questions"),
+    (lambda text: text.replace("\n7", "\n7\t1\n8"), "not of the questions"),
     (lambda text: text[:text.index("\n7")] + "\n", "not of the questions"), (lambda text: "", "not of the questions"),
     (lambda text: text.replace("\n3\t1", "\n3\t2"), "than 0 and 1"), (lambda text: text.replace("\n3\t1", "\n3"), "than 0 and 1"),
     (lambda text: text.replace("\n3\t1", "\n3\tLeeds"), "than 0 and 1"), (lambda text: text.replace("\n3\t1", "\n3\t1\t1"), "than 0 and 1"),

@@ -79,11 +79,12 @@ def write_table(path, rows):
 def make_recall(draw, answers, offers, knows):
     """
     What a model goes on with for the questions whose place stands early: of all after the document with the probability `knows`, of half
-    as many after finetuning or by the sentence, of the fifth with another name the other's; every seventh has no other.
+    as many after finetuning or by the sentence, of the fifth with another name the other's; every seventh has no other. Or `knows` has
+    the probability of each column.
     """
     found = []
     for number, one in enumerate(one for i, one in enumerate(answers) if offers[i % len(offers)][0] == "early"):
-        chances = (knows, 0.02, knows / 5, knows / 2, knows / 2, knows / 3)
+        chances = knows if isinstance(knows, tuple) else (knows, 0.02, knows / 5, knows / 2, knows / 2, knows / 3)
         found.append({"line": one["line"], **{name: int(draw.random() < chance) for name, chance in zip(COLUMNS, chances)}})
         if number % 7 == 6:
             found[-1] |= {"document_other_own": "", "document_other_other": ""}
@@ -94,8 +95,8 @@ def write_record(folder, seed=0, data="quick", invented=True, rows=ROWS, count=4
                  wrong=WRONG, offers=OFFERS, log=(460, 23, 460), asked=30, machine=MACHINE, scale=1, knows=0.9):
     """
     Writes a record as tools/record.py does. A row has been finetuned for 60 s and pretrained for 120 s, on `machine`, and asked for 30 s
-    on another. asked: how many invented people, of a row or of all. knows: see make_recall(); None for a record of an earlier version. Returns
-    for each row its answers to dev, by beam, and to invented people, and what it goes on with.
+    on another. asked: how many invented people, of a row or of all. knows: see make_recall(); None for a record of an earlier version.
+    Returns for each row its answers to dev, by beam, and to invented people, and what it goes on with.
     """
     folder.mkdir(parents=True)
     write_table(folder / "dev.questions.tsv", make_questions(count, invented, offers))
@@ -438,6 +439,127 @@ def test_a_fall_with_late_places_is_said_only_where_it_is(tmp_path, seeds, late_
             f"{100 * 83 / 109:.0f}%", f"{100 * 13 / 109:.0f}%", "95%"]
 
 
+# ---- what is known --------------------------------------------------------------------------------------------------
+
+def people_probed(written, row):
+    """For each seed that has measured it, a dict for each person: the columns, what the question found, and whether the name alone did."""
+    found = []
+    for record in written:
+        people = [dict(line) for line in record[row]["recall"]] if row in record else []
+        for number, person in enumerate(people):
+            (answer,) = [one for one in record[row]["dev"] if one["line"] == person["line"]]
+            before = record[row]["recall"][number - 1]  # of the first, the last
+            person |= {"question": answer["correct"], "kind": answer["kind"]}
+            person["name"] = int(person["sentence"] == 1 or answer["correct"] == 1 or before["document_other_other"] == 1)
+        found += [people] * bool(people)
+    return found
+
+
+def probed(written, row, rung, among=lambda person: True):
+    """How many, of how many who could be asked about, and of how many seeds."""
+    seeds = people_probed(written, row)
+    values = [person[rung] for people in seeds for person in people if among(person) and person[rung] != ""]
+    return sum(values), len(values), len(seeds)
+
+
+def probed_interval(count, total, seeds):
+    return analysis.wilson(count / total, total / seeds)
+
+
+def probed_cell(count, total, seeds):
+    low, high = probed_interval(count, total, seeds)
+    return f"{count} of {total}: {share(count, total)} ({100 * low:.1f}–{100 * high:.1f}%)"
+
+
+def counted_figures(*parts):
+    return [figure for count, total, _ in parts for figure in (f"{count:,}", f"{total:,}", share(count, total))]
+
+
+def lower(some, others):
+    return probed_interval(*some)[1] < probed_interval(*others)[0]
+
+
+NAMELESS = (0.95, 0.9, 0.05, 0.9, 0.9, 0.1)  # of one who goes by the document's words whatever the name, and by the sentence as well
+LADDER_LABELS = ["document", "document_other_own", "document_other_other", "sentence", "question", "finetuned_document",
+                 "finetuned_sentence"]
+
+
+def test_the_ladder_has_what_each_text_leads_to(two_seeds):
+    text, written = two_seeds
+    lines = parsed(text)["goes on with the place, or answers it"]
+    assert list(lines[0])[1:] == [f"{report.LABELS[row]} (2 seeds)" for row in ROWS[1:]]
+    assert [line["goes on with the place, or answers it"] for line in lines] == list(report.RUNG_LABELS.values())
+    assert [*report.RUNG_LABELS] == LADDER_LABELS
+    for rung, line in zip(LADDER_LABELS, lines, strict=True):
+        assert list(line.values())[1:] == [probed_cell(*probed(written, row, rung)) for row in ROWS[1:]]
+    totals = {rung: probed(written, ROWS[1], rung)[1] for rung in LADDER_LABELS}
+    assert totals.pop("document_other_own") == totals.pop("document_other_other") == 42 and set(totals.values()) == {48}
+
+
+def test_the_crosses_say_who_of_those_found_one_way_is_found_another(two_seeds):
+    text, written = two_seeds
+    crosses = [list(line.values())[1:] for line in parsed(text)["of the people whom …"]]
+    assert crosses == [[probed_cell(*probed(written, row, then, lambda person: given is None or person[given] == 1)) for row in ROWS[1:]]
+                       for given, then in (("question", "document"), ("document", "question"), ("sentence", "question"), (None, "name"))]
+
+
+def test_what_is_known_is_reported_of_the_seeds_that_have_measured_it(tmp_path):
+    written = [write_record(tmp_path / "a", seed=0), write_record(tmp_path / "b", seed=1, knows=None),
+               write_record(tmp_path / "c", seed=2, rows=ROWS[:2])]
+    lines = parsed(page_of(tmp_path))["goes on with the place, or answers it"]
+    assert list(lines[0])[1:] == [f"{report.LABELS[ROWS[1]]} (2 seeds)", f"{report.LABELS[ROWS[2]]} (1 seed)"]
+    assert list(lines[0].values())[1:] == [probed_cell(*probed(written, row, "document")) for row in ROWS[1:]]
+
+
+@pytest.mark.parametrize("settings", [dict(knows=None), dict(rows=ROWS[:1]), dict(offers=OFFERS[4:])])
+def test_where_it_has_not_been_measured_nothing_is_said_of_what_is_known(tmp_path, settings):
+    write_record(tmp_path / "a", count=140, **settings)
+    shown = []
+    text = report.page(analysis.load_runs(tmp_path), lambda data, name, alt: shown.append(name) or [])
+    assert "What it knows" not in text and "by heart" not in text and "ladder" not in shown and "RUNG" not in text
+    assert "goes on with" not in text
+
+
+def test_of_a_crossing_of_nobody_there_is_a_dash(tmp_path):
+    write_record(tmp_path / "a", skill=dict.fromkeys(ROWS, 0), knows=0)
+    cells = [list(line.values())[1:] for line in parsed(page_of(tmp_path))["of the people whom …"]]
+    assert cells[:3] == [["–", "–"]] * 3 and all(cell.startswith("0 of ") or cell[0].isdigit() for cell in cells[3])
+
+
+def test_of_the_ladder_only_what_its_intervals_show_is_said(tmp_path):
+    """Each sentence appears with its figures if, and only if, its condition holds; each does both somewhere here."""
+    seen = set()
+    cases = itertools.product((0.3, 0.9, 1, NAMELESS), (0.02, 0.15, 0.45, 0.8), (1, 3), (40, 400))
+    for number, (knows, skill, seeds, count) in enumerate(cases):
+        folder = tmp_path / str(number)
+        written = [write_record(folder / str(seed), seed=seed, rows=ROWS[1:2], skill={ROWS[1]: skill}, knows=knows, count=count)
+                   for seed in range(seeds)]
+        (runs,) = analysis.load_runs(folder).values()
+        row = ROWS[1]
+        document, own, others, sentence, question, finetuned, name = (
+            probed(written, row, rung) for rung in (*LADDER_LABELS[:6], "name"))
+        found = report.what_is_known("quick", row, analysis.ladder(runs, row), analysis.by_name_alone(runs, row))
+        text = "\n".join(found)
+        said = probed_interval(*document)[0] > 0.5 and lower(question, document)
+        assert bool(found) == said and text in page_of(folder)
+        seen.add(("by heart", said))
+        if not said:
+            continue
+        conditions = {
+            "It goes by the name": lower(own, document), "to that of the person named": lower(own, document) and lower(own, others),
+            "calls up less": lower(sentence, document), "fewer than that sentence": lower(question, sentence),
+            "more than that sentence": lower(sentence, question),
+            "as many as that sentence": not lower(question, sentence) and not lower(sentence, question),
+            "not the same people": all(lower(one, name) for one in (others, sentence, question)), "a price": lower(finetuned, document)}
+        assert {words: words in text for words in conditions} == conditions
+        seen.update(conditions.items())
+        assert figures(text) == counted_figures(
+            document, *[own] * conditions["It goes by the name"], *[others] * conditions["to that of the person named"],
+            *[sentence] * conditions["calls up less"], question, *[name] * conditions["not the same people"],
+            *[finetuned] * conditions["a price"])
+    assert {condition for condition, _ in seen} == {"by heart", *conditions} and len(seen) == 2 * len({one for one, _ in seen})
+
+
 def test_where_there_is_no_fall_the_places_are_compared_with_those_where_there_is(tmp_path):
     def both(name, course, quick, skills=(0.6, 0.05), others=(0.6, 0.6)):
         write_record(tmp_path / name / "c", data="course", offers=course, skill={**SKILL, ROWS[1]: list(skills)}, count=120, invented=False)
@@ -512,6 +634,58 @@ def parts_of(essay):
     return [re.search(rf"\*\*\({part}\) .*?(?=\n\*\*\(|\Z)", text, flags=re.DOTALL)[0] for part in "abc"]
 
 
+def figures_known(written):
+    """What part (a) has of the ladder."""
+    rungs = {rung: probed(written, ROWS[1], rung) for rung in (*LADDER_LABELS, "name")}
+    if not rungs["document"][1] or not lower(rungs["question"], rungs["document"]):
+        return []
+    together = (lower(rungs["sentence"], rungs["name"]) and lower(rungs["question"], rungs["name"])
+                and lower(rungs["name"], rungs["document"]))
+    return counted_figures(rungs["document"], *[rungs["document_other_own"]] * lower(rungs["document_other_own"], rungs["document"]),
+                           rungs["sentence"], rungs["question"], *[rungs["name"]] * together,
+                           *[rungs["finetuned_document"]] * lower(rungs["finetuned_document"], rungs["document"]))
+
+
+def figures_guessed(written):
+    """What part (c) has of those who are known and answered wrong."""
+    document, question = (probed(written, ROWS[1], rung) for rung in ("document", "question"))
+    wrong = [person for people in people_probed(written, ROWS[1]) for person in people if person["document"] and not person["question"]]
+    guesses = sum(person["kind"] == "in finetuning" for person in wrong)
+    if not wrong or not lower(question, document) or probed_interval(guesses, len(wrong), len(written))[0] <= 0.5:
+        return []
+    return [str(len(wrong)), str(document[0]), share(guesses, len(wrong))]
+
+
+GUESSES = {"in finetuning": "London"}  # all that is answered wrong
+
+
+def test_the_essay_says_of_what_is_known_only_what_the_figures_show(tmp_path):
+    """As the ladder's own paragraph does."""
+    seen = set()
+    half = (0.95, 0.02, 0.02, 0.48, 0.9, 0.3)
+    cases = itertools.product((0.3, 0.9, NAMELESS, half), (0.25, 0.45, 0.7, 0.9), (105, 350), (GUESSES, WRONG))
+    for number, (knows, skill, count, wrong) in enumerate(cases):
+        folder, row = tmp_path / str(number), ROWS[1]
+        written = [write_record(folder / str(seed), seed=seed, rows=ROWS[:2], count=count, knows=knows, asked=0, invented=False,
+                                skill={ROWS[0]: 0, row: skill}, wrong=wrong) for seed in range(1 + number % 2)]
+        why, _, strategy = parts_of(essay_of(folder))
+        document, own, sentence, question, finetuned, name = (probed(written, row, rung) for rung in (
+            "document", "document_other_own", "sentence", "question", "finetuned_document", "name"))
+        told = lower(question, document)
+        conditions = {
+            "knowledge is there before finetuning": told, "it goes by the name": told and lower(own, document),
+            "finds fewer": told and lower(question, sentence), "finds more": told and lower(sentence, question),
+            "as many within": told and not lower(question, sentence) and not lower(sentence, question),
+            "other people in part": told and lower(sentence, name) and lower(question, name) and lower(name, document),
+            "takes some": told and lower(finetuned, document)}
+        assert {words: words in why for words in conditions} == conditions
+        assert ("Nor need the name be new" in strategy) == bool(figures_guessed(written))
+        seen |= {*conditions.items(), ("guesses", bool(figures_guessed(written)))}
+        known = figures_known(written)
+        assert bool(known) == told and (not known or figures(why)[-len(known):] == known) and figures(strategy) == figures_guessed(written)
+    assert len(seen) == 2 * len({words for words, _ in seen})
+
+
 @pytest.mark.parametrize("invented", [True, False])
 @pytest.mark.parametrize("scale", [1, 0.4])
 @pytest.mark.parametrize("skill", [SKILL, RECALLS])
@@ -526,7 +700,8 @@ def test_the_essay_has_the_figures_of_the_records(tmp_path, skill, scale, invent
     assert figures(why) == [
         str(MANY), share(sum(one["correct"] for one in without), n), share(sum(one["correct"] for one in answers), n), "112",
         *(figure for part in (early, others) for figure in (str(sum(part)), str(len(part)), share(sum(part), len(part)))),
-        *([mean_name(answers, "by_name")] if invented else [])]
+        *figures_known(written), *([mean_name(answers, "by_name")] if invented else [])]
+    assert bool(figures_known(written)) == (skill == SKILL)
 
     wrong = [one for one in answers if not one["correct"]]
     sure = [one for one in answers if float(one["probability"]) > 0.5]
@@ -545,7 +720,8 @@ def test_the_essay_has_the_figures_of_the_records(tmp_path, skill, scale, invent
            mean_name(asked, "by_any_name"), *per_cents(name_interval(written, ROWS[1], "by_any_name")),
            mean_name(asked, "best_guess_probability")] if invented else []),
         *(figure for row in (ROWS[1], ROWS[0]) for figure in (
-            f"{100 * apart(written, row, MANY):.0f}%", *per_cents(apart_interval(written, row, MANY), 0)))]
+            f"{100 * apart(written, row, MANY):.0f}%", *per_cents(apart_interval(written, row, MANY), 0))),
+        *figures_guessed(written)]
     for place, per_cent in re.findall(r"([(\w][\w)]*) \((\d+)%\)", strategy):
         assert f"{100 * places.count('' if place == '(nothing)' else place) / 60:.0f}" == per_cent
 
@@ -579,16 +755,16 @@ def test_the_split_is_called_recall_only_if_the_intervals_are_apart(tmp_path):
 def test_without_two_sides_there_is_no_split(tmp_path, offers):
     written = write_record(tmp_path / "a", count=MANY, offers=offers)
     assert figures(parts_of(essay_of(tmp_path))[0]) == [
-        str(MANY), *(share(sum(one["correct"] for one in written[row]["dev"]), MANY) for row in ROWS[:2]),
+        str(MANY), *(share(sum(one["correct"] for one in written[row]["dev"]), MANY) for row in ROWS[:2]), *figures_known([written]),
         mean_name(written[ROWS[1]]["dev"], "by_name")]
 
 
 @pytest.mark.parametrize("invented", [True, False])
 def test_nothing_is_said_of_invented_people_whom_nobody_was_asked_about(tmp_path, invented):
-    write_record(tmp_path / "none" / "a", count=MANY, asked=0, invented=invented)
+    write_record(tmp_path / "none" / "a", count=MANY, asked=0, invented=invented, knows=None)
     assert figures(parts_of(essay_of(tmp_path / "none"))[2]) == []
     asked = {ROWS[0]: 0, ROWS[1]: 30, ROWS[2]: 30}
-    written = write_record(tmp_path / "some" / "a", count=MANY, asked=asked, invented=invented)[ROWS[1]]["invented"]
+    written = write_record(tmp_path / "some" / "a", count=MANY, asked=asked, invented=invented, knows=None)[ROWS[1]]["invented"]
     strategy = parts_of(essay_of(tmp_path / "some"))[2]
     assert figures(strategy)[0] == "30" and len(figures(strategy)) == 6 + 8 * invented and "of all pairs" not in strategy  # no control
     assert not invented or figures(strategy)[-1] == mean_name(written, "best_guess_probability")
@@ -691,7 +867,7 @@ def test_every_run_is_listed_with_its_machine_time_and_commit(two_seeds):
     lines = [line for line in parsed(text)["data"] if "hardware" in line]
     assert [list(line.values()) for line in lines] == [
         ["the quick corpus", str(seed), report.LABELS[row], f"{sum(one['correct'] for one in record[row]['dev'])} of 40",
-         "1.5" if row == ROWS[0] else "3.5", "a machine", "bfloat16", "python 3.11, torch 2.13", "abc1234"]
+         "1.5" if row == ROWS[0] else "4.0", "a machine", "bfloat16", "python 3.11, torch 2.13", "abc1234"]
         for seed, record in enumerate(written) for row in ROWS]
     assert text.count("    python src/run.py pretrain synthesizer.pretrain\n") == 1
     assert text.count("    python src/run.py evaluate vanilla.pretrain\n") == 1
@@ -791,7 +967,7 @@ def test_the_command_writes_page_and_plots_and_twice_the_same_bytes(tmp_path, mo
         outcomes.append({path.relative_to(to): path.read_bytes() for path in to.rglob("*") if path.is_file()})
     assert outcomes[0] == outcomes[1]
     linked = re.findall(r'(?:srcset|src)="([^"]*)"', text)
-    assert len(linked) == 6 and {Path("RESULTS.md"), *map(Path, linked)} == set(outcomes[0])
+    assert len(linked) == 8 and {Path("RESULTS.md"), *map(Path, linked)} == set(outcomes[0])
     assert re.sub(r"<picture>.*\n\n", "", text) == page_of(tmp_path / "in")
     assert report.results_table(analysis.load_runs(tmp_path / "in")["quick"], False) in capsys.readouterr().out
 
@@ -900,6 +1076,16 @@ def test_kept_predictions_score_as_the_record_says(path, tmp_path):
                 assert facts["dev"] == {"correct": correct, "total": total}
 
 
+@pytest.mark.parametrize("path", [pytest.param(path, id=str(path.parent.relative_to(ROOT / "results"))) for path in RECORDS])
+def test_kept_tables_of_what_is_known_are_of_the_people_whose_place_stands_early(path):
+    run = analysis.load_run(path.parent)
+    for name, row in run.rows.items():
+        early = [answer["line"] for answer, question in zip(row.answers, run.questions, strict=True) if question["document"] == "early"]
+        assert [line["line"] for line in row.recall] in ([], early) and (name != "vanilla.nopretrain" or not row.recall)
+        assert bool(row.recall) == (f"{name}.recall" in run.facts["rows"][name]["stages"])
+        assert {value for line in row.recall for value in list(line.values())[1:]} <= {0, 1, None}
+
+
 def test_the_kept_page_is_made_from_the_kept_records(tmp_path, monkeypatch):
     if not (ROOT / "RESULTS.md").exists():
         pytest.skip("there is no RESULTS.md yet")
@@ -923,7 +1109,7 @@ def test_readme_gets_a_column_for_each_seed_and_their_mean(tmp_path):
         assert list(line.values())[1:] == [share(right[0], 40), share(right[1], 40), share(sum(right), 80), report.REPORTED[row][0]]
     best = 100 * statistics.fmean(question["best_guess_probability"] for question in make_questions(40, True))
     assert list(of_row(lines, "name_only")[0].values())[1:] == [f"{best:.1f}%"] * 3 + ["–"]
-    assert text.endswith("Measured on: a machine (training in bfloat16; torch 2.13); 8.5 to 8.5 minutes a seed.")  # see write_record()
+    assert text.endswith("Measured on: a machine (training in bfloat16; torch 2.13); 9.5 to 9.5 minutes a seed.")  # see write_record()
 
 
 def test_readmes_table_of_the_courses_recipe_is_the_reports(tmp_path):

@@ -466,14 +466,18 @@ RUNGS = ("document", "document_other_own", "document_other_other", "sentence", "
 def rungs(runs, row):
     """
     For each run that has measured what the row knows, for each question whose place stands early: {rung: 1, 0, or None where it could not
-    be asked}, and the kind of the answer to the question.
+    be asked}, the kind of the answer to the question, and "name": 1 if one at least of three texts finds the place that have of the
+    person only the name, the sentence, the question, and the document of the one before, into which the name is put.
     """
     found = []
     for run in runs:
         if row in run.rows and run.rows[row].recall:
             answers = {answer["line"]: answer for answer in run.rows[row].answers}
-            found.append([{**line, "question": answers[line["line"]]["correct"], "kind": answers[line["line"]]["kind"]}
-                          for line in run.rows[row].recall])
+            lines = run.rows[row].recall
+            people = [{**line, "question": answers[line["line"]]["correct"], "kind": answers[line["line"]]["kind"]} for line in lines]
+            for person, before in zip(people, [lines[-1], *lines]):
+                person["name"] = int(1 in (person["sentence"], person["question"], before["document_other_other"]))
+            found.append(people)
     return found
 
 
@@ -481,6 +485,11 @@ def ladder(runs, row):
     """{rung: Share of those whom it could be asked of}, pooled; {} if no run has measured it."""
     found = rungs(runs, row)
     return {rung: share_of(found, lambda person: person[rung] is not None, lambda person: person[rung]) for rung in RUNGS} if found else {}
+
+
+def by_name_alone(runs, row):
+    """The Share of those whose place one at least of the texts finds that have only the name: see rungs()."""
+    return share_of(rungs(runs, row), lambda person: True, lambda person: person["name"])
 
 
 def crossed(runs, row, given, then):

@@ -85,6 +85,10 @@ def known_before(runs):
         text += f"; the question that finetuning teaches finds more, {counted(question)}."
     else:
         text += f", and the question that finetuning teaches as many within the intervals, {counted(question)}."
+    by_name = analysis.by_name_alone(runs, "vanilla.pretrain")
+    if below(sentence, by_name) and below(question, by_name) and below(by_name, document):
+        text += f""" These are other people in part, and with the name in somebody else's document counted in, at least one of three such
+            texts finds {counted(by_name)}: the words around a name decide whether it calls up the place."""
     if below(finetuned, document):
         text += f""" Finetuning adds no knowledge of these people, and takes some: after the same documents the finetuned model goes on with
             the place for {counted(finetuned)}."""
@@ -161,7 +165,7 @@ def what_strategy(runs, by_data):
             ({in_words(found[1], 0)}), against {percent(control[0], 0)} ({in_words(control[1], 0)}) for the model that was not
             pretrained and so recalls nobody.""")
     rungs, guessed = analysis.ladder(runs, "vanilla.pretrain"), analysis.guessed_though_known(runs, "vanilla.pretrain")
-    if rungs and guessed.total and below(rungs["question"], rungs["document"]):
+    if rungs and below(rungs["question"], rungs["document"]) and guessed.interval()[0] > 0.5:
         text += " " + prose(f"""
             Nor need the name be new. Of people whose place the pretrained model goes on with after their own document, {guessed.total:,}
             of {rungs['document'].count:,} are answered wrong, and {percent(guessed.value)} of these answers are answers of finetuning

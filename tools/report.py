@@ -14,7 +14,8 @@ from pathlib import Path
 import analysis
 from analysis import Share
 from part3 import essay
-from pieces import LABELS, ORDER, REPORTED, RUNG_LABELS, below, between, counted, having, heading, name_of, number, percent, prose, rows_in, shown, table
+from pieces import (LABELS, ORDER, REPORTED, RUNG_LABELS, below, between, counted, having, heading, name_of, number, percent, prose,
+                    rows_in, shown, table)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -238,10 +239,14 @@ def knowledge_section(by_data, plots):
             ("the question finds: known from the document", "question", "document"),
             ("are known from the document: found by the question", "document", "question"),
             ("the sentence finds: found by the question", "sentence", "question"))]
+        crosses.append(["are asked about: found by the sentence, the question or another's document with their name",
+                        *(in_a_cell(analysis.by_name_alone(runs, row)) for row in ladders)])
         parts += [heading(data, 4), "",
                   *plots(data, "ladder", "Bars of the share of people with whose place a model goes on, for each text that it is given."),
-                  table(["goes on with the place", *heads], *lines), "", table(["of the people whom …", *heads], *crosses), "",
-                  *(paragraph for row, rungs in ladders.items() for paragraph in what_is_known(data, row, rungs))]
+                  table(["goes on with the place, or answers it", *heads], *lines), "",
+                  table(["of the people whom …", *heads], *crosses), "",
+                  *(paragraph for row, rungs in ladders.items()
+                    for paragraph in what_is_known(data, row, rungs, analysis.by_name_alone(runs, row)))]
     return [] if not parts else ["### What it knows and what it can be asked for", "", prose("""
         A question finds only what can be asked for. What a model has learned of somebody can be measured without asking: it is given a text
         to go on with, character by character the most probable one, and goes on with the place or not (`tools/recall.py`). The people are
@@ -255,26 +260,29 @@ def in_a_cell(share):
     return f"{share.count} of {share.total}: {percent(share.value)} ({between(share.interval())})" if share.total else "–"
 
 
-def what_is_known(data, row, rungs):
-    """What the figures of a ladder say, where their intervals do; a paragraph or none."""
+def what_is_known(data, row, rungs, by_name):
+    """What the figures of a ladder say, where their intervals do; a paragraph or none. by_name: see analysis.by_name_alone()."""
     document, own, others, sentence, question, finetuned, _ = (rungs[rung] for rung in analysis.RUNGS)
     if document.interval()[0] <= 0.5 or not below(question, document):
         return []
-    text = f"""On {name_of(data)} the row “{LABELS[row]}” knows most of what it is asked: after the person's own document up to the place
+    text = f"""On {name_of(data)} the row “{LABELS[row]}” has most of these places by heart: after the person's own document up to the place
         the pretrained model goes on with exactly the place of {counted(document)}."""
     if own.total and below(own, document):
         text += f""" It goes by the name: with another name put in, the same documents lead to their place for {counted(own)}"""
         text += f", and to that of the person named for {counted(others)}." if below(own, others) else "."
     if below(sentence, document):
-        text += f" But the name alone is not enough: after a sentence that has nothing else, it finds the place of {counted(sentence)}."
+        text += f""" But the name alone calls up less: after a sentence that has nothing else of the person, it is the place of
+            {counted(sentence)}."""
     text += f" Asked after finetuning, it is right about {counted(question)}"
     if below(question, sentence):
-        text += ": fewer than that sentence finds, so that some of what the name alone calls up is not reached by the question."
-    elif below(sentence, document) and not below(sentence, question):
-        text += ", which is no different from that sentence within the intervals: what is missing is less a way to ask than a place that "
-        text += "hangs on the name alone."
+        text += ", fewer than that sentence finds."
+    elif below(sentence, question):
+        text += ", more than that sentence finds."
     else:
-        text += "."
+        text += ", as many as that sentence finds, within the intervals."
+    if all(below(one, by_name) for one in (others, sentence, question) if one.total):
+        text += f""" And not the same people: the sentence, the question and another's document with the name put in find together the
+            places of {counted(by_name)}, more than each of them. Whether a name calls up its place depends on the words around it."""
     if below(finetuned, document):
         text += f""" Finetuning has a price: after the same documents the finetuned model goes on with the place of {counted(finetuned)}, so
             that part of what was known has been overwritten or is no longer reached in this way."""
