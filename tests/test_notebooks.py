@@ -3,6 +3,7 @@ The notebooks of mingpt-demo/, executed from top to bottom at a small size, and 
 Run with: python -m pytest tests/test_notebooks.py (NOTEBOOK_SIZE=full for the full size)
 """
 import os
+import re
 
 import pytest
 
@@ -29,6 +30,8 @@ def outputs(notebook):
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_runs_from_top_to_bottom(name, monkeypatch):
     """Its assertions with it."""
+    if "sklearn" in (FOLDER / name).read_text(encoding="utf-8"):
+        pytest.importorskip("sklearn")
     monkeypatch.setenv("NOTEBOOK_SIZE", os.environ.get("NOTEBOOK_SIZE", "small"))
     notebook = read(name)
     client = nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}})
@@ -54,3 +57,15 @@ def test_a_notebook_is_small_and_names_no_folder_of_anybodys(name):
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_checks_what_it_says(name):
     assert any("assert " in cell.source for cell in read(name).cells if cell.cell_type == "code")
+
+
+def test_the_folder_s_readme_lists_every_notebook():
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert NOTEBOOKS == sorted(re.findall(r"^\| `(\w+\.ipynb)` \|", text, flags=re.M))
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_line_of_code_is_not_cut_off_where_a_notebook_is_shown(name):
+    """A browser shows some 114 characters of a line of code."""
+    code = [line for cell in read(name).cells if cell.cell_type == "code" for line in cell.source.splitlines()]
+    assert not [line for line in code if len(line) > 114]
