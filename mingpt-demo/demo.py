@@ -41,7 +41,8 @@ class WatchedTrainer(Trainer):
 
 def one_cosine(epochs, batch_size, peak, positions, **settings):
     """
-    A TrainerConfig with seed 0 whose learning rate rises to its peak over a twentieth of the training and then falls along a cosine.
+    A TrainerConfig with seed 0 whose learning rate rises to its peak over a twentieth of the training and then falls along a cosine to
+    a tenth of it. (The very first step takes the peak, as always in the Trainer.)
     positions: target positions in an epoch, those that do not count included. settings: further ones of TrainerConfig.
     """
     return TrainerConfig(max_epochs=epochs, batch_size=batch_size, learning_rate=peak, lr_decay=True, precision="auto", seed=0,
