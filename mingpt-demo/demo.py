@@ -3,7 +3,9 @@ What the notebooks of this folder share: the way to src/, a Trainer that can be 
 
 Model, trainer and datasets are those of src/, which `import demo` puts on the path.
 """
+import atexit
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -95,6 +97,7 @@ def quick_run():
     """
     if SMALL:
         folder = Path(tempfile.mkdtemp())
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         subprocess.run([sys.executable, ROOT / "tools" / "make_corpus.py", "--size", "quick", "--out", folder / "corpus"], check=True)
         wiki, examples = folder / "corpus" / "wiki.txt", folder / "corpus" / "birth_places_train.tsv"
         pretrained = folder / "vanilla.pretrain.params"

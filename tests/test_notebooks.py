@@ -28,15 +28,17 @@ def outputs(notebook):
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_runs_from_top_to_bottom(name, monkeypatch):
-    """Its assertions with it."""
+def test_a_notebook_runs_from_top_to_bottom(name, monkeypatch, tmp_path):
+    """Its assertions with it; and it leaves no temporary files behind."""
     if "sklearn" in (FOLDER / name).read_text(encoding="utf-8"):
         pytest.importorskip("sklearn")
     monkeypatch.setenv("NOTEBOOK_SIZE", os.environ.get("NOTEBOOK_SIZE", "small"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     notebook = read(name)
     client = nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}})
     client.execute()
     assert not any(output.output_type == "error" for output in outputs(notebook))
+    assert not [path for path in tmp_path.iterdir() if not path.name.startswith("torchinductor")]     # torch's own cache
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
