@@ -1,17 +1,16 @@
 """
 The simplest baseline of part (d): answers "London" to every question. `python london_baseline.py [--eval_corpus_path TSV]`
 """
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
-from dataset import InputError, errors_name, parse_questions, read_text  # noqa: E402
+from dataset import InputError, Parser, errors_name, parse_questions, read_text  # noqa: E402
 from utils import evaluate_places  # noqa: E402
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Score the answer 'London' to every question.")
+    parser = Parser(description="Score the answer 'London' to every question.")
     parser.add_argument("--eval_corpus_path", default="birth_dev.tsv", help="questions with places; default birth_dev.tsv")
     path = parser.parse_args().eval_corpus_path
     try:

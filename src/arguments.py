@@ -1,10 +1,9 @@
 """The words of run.py's command line, and what can be said of them before anything is read: READS and WRITES name the paths."""
-import argparse
 import math
 import os
 
 from attention import VARIANTS
-from dataset import InputError, one_line
+from dataset import InputError, Parser
 from files import is_special
 from hardware import PRECISIONS, processes
 from progress import note
@@ -24,13 +23,6 @@ def can_be_a_path(name):
         return b"\0" not in os.fsencode(name)
     except UnicodeEncodeError:
         return False
-
-
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line."""
-
-    def error(self, message):
-        self.exit(2, f"{self.prog}: error: {one_line(message, 400)} (see {self.prog} --help)\n")
 
 
 def parse_arguments(arguments=None):

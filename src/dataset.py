@@ -37,6 +37,13 @@ def one_line(message, longest=1000):
     return line if len(line) <= longest else f"{line[:longest // 2]} … {line[-longest // 4:]}"
 
 
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {one_line(message, 400)} (see {self.prog} --help)\n")
+
+
 class Question(NamedTuple):
     """One line of a TSV file: its number (from 1), the question, and the answer or None."""
     line: int
@@ -304,7 +311,7 @@ def describe(chars):
 
 def main():
     """Prints examples: `dataset.py namedata` or `dataset.py charcorruption`, from wiki.txt in the current folder."""
-    parser = argparse.ArgumentParser(description="Print examples of a dataset, from the files in the current folder.")
+    parser = Parser(description="Print examples of a dataset, from the files in the current folder.")
     parser.add_argument("dataset_type", choices=["namedata", "charcorruption"], help="which dataset to show")
     args = parser.parse_args()
     sys.stdout.reconfigure(encoding="utf-8")
