@@ -224,6 +224,39 @@ def test_the_bootstrap_of_pairs_is_as_wide_as_the_formula():
     assert bounds == pytest.approx((middle - half, middle + half), abs=0.1 * half)
 
 
+def test_the_bootstrap_of_a_ranking_draws_a_question_with_all_its_answers():
+    """As above by plain loops. Answers of several seeds to one question are alike, right or wrong, so that the groups matter."""
+    draw = random.Random(4)
+    groups = []
+    for _ in range(30):
+        skill = draw.random()
+        right = int(draw.random() < skill)
+        groups.append([(round(0.8 * skill + 0.2 * draw.random(), 1), right if draw.random() < 0.9 else 1 - right) for _ in range(3)])
+    found = []
+    for _ in range(3000):
+        pairs = [pair for group in draw.choices(groups, k=len(groups)) for pair in group]
+        found.append(analysis.ranking_quality(pairs))
+    cuts = statistics.quantiles(found, n=40)
+    assert analysis.ranking_interval(groups) == pytest.approx((cuts[0], cuts[-1]), abs=0.012)
+    alone = analysis.ranking_interval([[pair] for group in groups for pair in group])
+    assert (cuts[-1] - cuts[0]) - (alone[1] - alone[0]) > 0.02
+
+
+def test_draws_without_a_right_answer_say_nothing_of_a_ranking(monkeypatch):
+    monkeypatch.setattr(analysis, "FEWEST", 1)
+    assert analysis.ranking_interval([[(0.9, 1)], *([(p / 10, 0)] for p in range(8))]) == (1, 1)
+    assert analysis.ranking_interval([[(0.5, 1), (0.5, 0)]]) == (0.5, 0.5)
+
+
+def test_few_right_answers_do_not_tell_how_well_answers_are_ranked():
+    """Not nine of them, and not ten of nine questions."""
+    wrong = [[(p / 100, 0)] for p in range(50)]
+    assert analysis.ranking_interval([*wrong, *([(0.9, 1)] for _ in range(10))]) == (1, 1)
+    nine = [[(0.9, 1)] for _ in range(9)]
+    assert analysis.ranking_interval([*wrong, *nine]) is None and analysis.ranking_interval([*wrong, [(0.9, 1)] * 2, *nine[1:]]) is None
+    assert analysis.ranking_interval([[(p / 100, 1)] for p in range(50)]) is None
+
+
 # ---- a run by hand --------------------------------------------------------------------------------------------------
 
 def answer(probability, correct, kind="right", **more):

@@ -594,9 +594,11 @@ def test_the_table_of_belief_counts_what_is_right_above_each_threshold(two_seeds
             expected = answered and f"{share(sum(c for _, c in answered), len(answered))} of {len(answered)} (≥ {min(answered)[0]:.2f})"
             assert line[f"answering {coverage}%"] == (expected or "–")
         wins = [(p > q) + (p == q) / 2 for p, right in answers for q, also in answers if right and not also]
+        bounds = analysis.ranking_interval(list(zip(answers[:40], answers[40:])))       # of each question the answers of both seeds
+        bounds = f"{bounds[0]:.2f}–{bounds[1]:.2f}" if bounds else "–"
         falling = sorted(answers, key=lambda one: -one[0])
         assert list(line.values())[-4:] == [
-            f"{statistics.fmean(wins):.2f}", *(f"{100 * error(falling):.1f}%" for error in (
+            f"{statistics.fmean(wins):.2f} ({bounds})", *(f"{100 * error(falling):.1f}%" for error in (
                 analysis.calibration_error, analysis.calibration_error_by_chance)), f"{100 * statistics.fmean(p for p, _ in answers):.1f}%"]
 
 
@@ -1038,6 +1040,53 @@ def test_records_that_do_not_belong_together_are_one_line(tmp_path, monkeypatch)
     write_record(tmp_path / "in" / "a")
     write_record(tmp_path / "in" / "b", recipe="course")
     assert "different files or recipes" in refused(monkeypatch, tmp_path / "in", tmp_path / "out")
+
+
+# ---- the first steps ------------------------------------------------------------------------------------------------
+
+def first_steps_record(variant, data="course", steps=100, seeds=2, ways=("plain", "float32", "bfloat16")):
+    """As tests/first_steps.py writes it; the fast ways are off by a millionth a step, and in bfloat16 by a hundredth."""
+    losses = [5 * 0.99 ** step for step in range(max(steps, 15))]
+    off = {"plain": 0, "float32": 1e-6, "bfloat16": -1e-2}
+    return {"variant": variant, "data": data,
+            "same_batches": {way: [loss + off[way] * step for step, loss in enumerate(losses[:12], start=1)] for way in ways},
+            "own_numbers": {way: [[loss + seed + (way == "fast") / 2 for loss in losses[:steps]] for seed in range(seeds)]
+                            for way in ("plain", "fast")}}
+
+
+def test_the_first_steps_are_shown_beside_the_plain_ways():
+    records = [first_steps_record("vanilla"), first_steps_record("synthesizer", "bundled", seeds=1, ways=("plain", "float32"))]
+    text = "\n".join(report.first_steps_section(records)) + "\n"
+    tables = parsed(text)
+    same = [list(line.values()) for line in tables["training loss"]]
+    span = f"5.000 → {5 * 0.99 ** 11:.3f}"
+    assert same == [["vanilla, the course’s files", "1–12", span, "float32", "1e-06", "1e-05", "1e-05"],
+                    ["vanilla, the course’s files", "1–12", span, "bfloat16", "0.01", "0.1", "0.1"],
+                    ["synthesizer, the bundled corpus", "1–12", span, "float32", "1e-06", "1e-05", "1e-05"]]
+    own = tables["training loss, mean"]
+    assert list(own[0])[3:] == ["steps 1–10", "steps 11–50", "steps 51–100"]
+    assert [(line[""], line["seed"]) for line in own] == [
+        ("the plain way", "0"), ("the plain way", "1"), ("here", "0"), ("here", "1"), ("the plain way", "0"), ("here", "0")]
+    for line in own:
+        off = int(line["seed"]) + (line[""] == "here") / 2
+        for head, first, last in (("steps 1–10", 1, 10), ("steps 11–50", 11, 50), ("steps 51–100", 51, 100)):
+            total = sum(5 * 0.99 ** (step - 1) for step in range(first, last + 1))
+            assert line[head] == f"{total / (last - first + 1) + off:.3f}"
+
+
+def test_of_fewer_steps_only_whole_spans_are_shown():
+    text = "\n".join(report.first_steps_section([first_steps_record("vanilla", steps=60), first_steps_record("synthesizer")])) + "\n"
+    assert "steps 11–50 |" in text and "51–100" not in text
+
+
+def test_without_first_steps_nothing_is_said_of_them(tmp_path, monkeypatch):
+    write_record(tmp_path / "records" / "a")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "plots", raising=False)
+    assert report.first_steps_section([]) == []
+    assert "first steps, held" not in main(monkeypatch, tmp_path / "records", tmp_path / "out")
+    (tmp_path / "records" / "first_steps.json").write_text(json.dumps([first_steps_record("vanilla")]), encoding="utf-8")
+    assert "\n### The first steps, held against the plain way\n" in main(monkeypatch, tmp_path / "records", tmp_path / "out")
 
 
 # ---- what is kept in results/ ---------------------------------------------------------------------------------------

@@ -175,6 +175,7 @@ def student_quantile(freedom, probability=0.975):
 
 
 DRAWS = 2000  # of a bootstrap
+FEWEST = 10   # questions that a bootstrap of right against wrong answers needs of both sorts
 
 
 def resampled(count, seed):
@@ -205,6 +206,24 @@ def higher_interval(some, others):
     drawn, against = (resampled(len(groups), seed) for seed, groups in enumerate((some, others)))
     pairs = (drawn @ np.array([*map(len, some)])) * (against @ np.array([*map(len, others)]))
     return middle_95(((drawn @ wins) * against).sum(axis=1) / pairs)
+
+
+def ranking_interval(groups):
+    """
+    The same of ranking_quality(), of groups of pairs (probability, correct): drawn anew are groups, with their right answers and their
+    wrong ones; draws without one of the sorts are left out. None where fewer than FEWEST groups have answers of one of the sorts: they
+    would tell too little of others.
+    """
+    right, wrong = ([[p for p, correct in group if bool(correct) == sort] for group in groups] for sort in (True, False))
+    if min(sum(map(bool, sort)) for sort in (right, wrong)) < FEWEST:
+        return None
+    wins = np.subtract.outer(np.concatenate(right), np.concatenate(wrong))
+    wins = (wins > 0) + (wins == 0) / 2
+    of_right, of_wrong = (np.repeat(np.arange(len(groups)), [*map(len, sort)]) for sort in (right, wrong))  # the groups of the answers
+    drawn = resampled(len(groups), seed=0)
+    pairs = drawn[:, of_right].sum(axis=1) * drawn[:, of_wrong].sum(axis=1)
+    won = ((drawn[:, of_right] @ wins) * drawn[:, of_wrong]).sum(axis=1)
+    return middle_95(won[pairs > 0] / pairs[pairs > 0])
 
 
 @dataclass
@@ -307,6 +326,12 @@ def pooled(runs, row):
     """[(probability, correct)] of the dev answers of all runs that have the row, the most probable first."""
     pairs = [(answer["probability"], answer["correct"]) for run in runs if row in run.rows for answer in run.rows[row].answers]
     return sorted(pairs, key=lambda pair: -pair[0])
+
+
+def by_question(runs, row):
+    """The same in groups: of each question the pairs of all runs that have the row."""
+    answers = [run.rows[row].answers for run in runs if row in run.rows]
+    return [[(answer["probability"], answer["correct"]) for answer in of_one] for of_one in zip(*answers)]
 
 
 @dataclass

@@ -7,6 +7,7 @@ The report of what was measured: RESULTS.md and plots, from kept records (tools/
 The plots need matplotlib (requirements-dev.txt); without it the page is made without them.
 """
 import argparse
+import json
 import statistics
 import sys
 from pathlib import Path
@@ -130,6 +131,34 @@ def schedule(log):
                 handout warns of.""")
     text += " The loss here is the training loss, the mean of the hundred steps up to that one, of the first run above."
     return [text, "", table(["what the learning rate does", "steps", "epochs", "learning rate, from → to", "loss, from → to"], *lines), ""]
+
+
+def first_steps_section(records):
+    """What tests/first_steps.py has found: losses of the first steps, here and the plain way; nothing if there is no record of it."""
+    if not records:
+        return []
+    spans = [(first, last) for first, last in ((1, 10), (11, 50), (51, 100))
+             if all(last <= len(losses) for one in records for runs in one["own_numbers"].values() for losses in runs)]
+    same, own = [], []
+    for one in records:
+        name = f"{one['variant']}, {name_of(one['data'])}"
+        plain = one["same_batches"]["plain"]
+        same += [[name, f"1–{len(plain)}", f"{plain[0]:.3f} → {plain[-1]:.3f}", precision,
+                  *(f"{max(abs(a - b) for a, b in list(zip(plain, losses))[:steps]):.1g}" for steps in (1, 10, len(plain)))]
+                 for precision, losses in one["same_batches"].items() if precision != "plain"]
+        for way, runs in one["own_numbers"].items():
+            for seed, losses in enumerate(runs):
+                own.append([name, {"plain": "the plain way", "fast": "here"}[way], seed,
+                            *(f"{statistics.fmean(losses[first - 1:last]):.3f}" for first, last in spans)])
+    return ["### The first steps, held against the plain way", "", prose("""
+        Is an accuracy above or below the reported ones due to another experiment? `tests/first_steps.py` trains the first steps of
+        pretraining twice: as here, and by an independent plain implementation of what the course does (`tests/plain.py`: float32, all rows
+        padded, nothing left out). First without dropout, from the same parameters and on the same batches, so that losses may differ by
+        rounding alone, which grows from step to step:"""), "",
+        table(["training loss", "steps", "first → last, the plain way", "here in", "largest difference in the first step",
+               "in the first ten", "in all of them"], *same), "",
+        "Then with dropout, each with its own initial parameters, corruption and dropout, so that losses differ by chance as well:", "",
+        table(["training loss, mean", "", "seed", *(f"steps {first}–{last}" for first, last in spans)], *own), ""]
 
 
 # ---- recall or guess ------------------------------------------------------------------------------------------------
@@ -301,18 +330,20 @@ def belief_section(by_data, plots):
              prose("""*Answering 5%* in the tables: of the twentieth of all questions whose answers have the highest probabilities, so many
              are answered right; in brackets the threshold, the lowest of these probabilities. It is read off the same dev questions that
              are judged by it, so that on others a little less is to be expected. *Right above wrong*: how often a right answer has a
-             higher probability than a wrong one (the area under the ROC curve; ½ is chance). *Calibration error*: how far the share of
-             right answers lies from the probability claimed, on the mean over ten bins of as many answers each. With so few answers it is
+             higher probability than a wrong one (the area under the ROC curve; ½ is chance), with its 95% interval by drawing the questions
+             anew, unless fewer than ten answers are right. *Calibration error*: how far the share of right answers lies from the probability claimed, on the mean over ten bins of
+             as many answers each. With so few answers it is
              not zero either for probabilities that are perfectly calibrated; the column beside it says what it would be then."""), ""]
     for data, runs in by_data.items():
         lines = []
         for row in rows_in(runs):
             pairs = analysis.pooled(runs, row)
             points = [analysis.at_coverage(analysis.coverage_curve(pairs), coverage) for coverage in COVERAGES]
-            quality = analysis.ranking_quality(pairs)
+            quality, bounds = analysis.ranking_quality(pairs), analysis.ranking_interval(analysis.by_question(runs, row))
+            quality = "–" if quality is None else f"{quality:.2f} ({'–' if bounds is None else f'{bounds[0]:.2f}–{bounds[1]:.2f}'})"
             lines.append([LABELS[row], *(f"{percent(point[1])} of {round(point[0] * len(pairs))} (≥ {point[2]:.2f})" if point else "–"
                                          for point in points),
-                          "–" if quality is None else f"{quality:.2f}", percent(analysis.calibration_error(pairs)),
+                          quality, percent(analysis.calibration_error(pairs)),
                           percent(analysis.calibration_error_by_chance(pairs)), percent(statistics.fmean(p for p, _ in pairs))])
         parts += [heading(data), "",
                   *plots(data, "belief", "Left: share of right answers over their mean probability, ten bins, with the diagonal of perfect "
@@ -370,11 +401,12 @@ def runs_section(by_data):
 
 # ---- the page -------------------------------------------------------------------------------------------------------
 
-def page(by_data, plots):
-    """RESULTS.md's text. plots(data, name, alt) → the lines that show a plot."""
+def page(by_data, plots, first_steps=()):
+    """RESULTS.md's text. plots(data, name, alt) → the lines that show a plot. first_steps: the records of tests/first_steps.py."""
     return "\n".join([
         "# Results", "", "<!-- generated by tools/report.py from the kept records; do not edit -->", "",
-        *results_section(by_data), *training_section(by_data, plots), *recall_section(by_data, plots), *belief_section(by_data, plots),
+        *results_section(by_data), *training_section(by_data, plots), *first_steps_section(first_steps),
+        *recall_section(by_data, plots), *belief_section(by_data, plots),
         *beam_section(by_data), *essay(by_data), *runs_section(by_data)]).rstrip("\n") + "\n"
 
 
@@ -401,6 +433,8 @@ def main():
     args = parser.parse_args()
     try:
         found = analysis.load_runs(args.records)
+        path = args.records / "first_steps.json"
+        first_steps = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         sys.exit(f"report.py: error: {args.records}: {error}")
     if not found:
@@ -410,7 +444,7 @@ def main():
     show = plot_writer(by_data, folder, "plots" if args.to else "results/plots")
     path = (args.to or ROOT) / "RESULTS.md"
     (folder if show else path.parent).mkdir(parents=True, exist_ok=True)
-    path.write_text(page(by_data, show or (lambda *_: [])), encoding="utf-8", newline="\n")
+    path.write_text(page(by_data, show or (lambda *_: []), first_steps), encoding="utf-8", newline="\n")
     if args.to:
         for data, runs in by_data.items():
             print(f"\n{name_of(data)}:\n\n{results_table(runs, data == 'course')}\n")
