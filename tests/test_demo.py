@@ -47,9 +47,12 @@ def test_attention_weights_are_those_that_the_output_is_made_with(tiny_model):
 
 
 def test_attention_weights_of_a_model_that_is_in_training_are_without_dropout(tiny_model):
+    for parameter in tiny_model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
     for block in tiny_model.blocks:
         block.attn.attn_drop.p = 0.9
     weights = demo.attention_weights(tiny_model.train(), IDS)
+    assert torch.equal(weights, demo.attention_weights(tiny_model.eval(), IDS))
     assert torch.allclose(weights.sum(dim=-1), torch.ones(2, 3, 7), atol=1e-6)
     assert not any(block.attn.attn_drop._forward_pre_hooks for block in tiny_model.blocks)  # nothing stays behind
 

@@ -8,13 +8,14 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 
 import first_steps
 import plain
 from conftest import ROOT
 from recipe import QUICK
 
-RECIPE = replace(QUICK, dropout=0.1)
+RECIPE = replace(QUICK, dropout=0.1, pretrain=replace(QUICK.pretrain, warmup_tokens=2000, decay_epochs=2))
 VARIANTS = ["vanilla", "synthesizer"]
 
 
@@ -40,6 +41,7 @@ def largest_difference(found):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_on_the_same_batches_only_rounding_differs(corpus, variant):
     """Over the end of an epoch of five steps, so that the order of batches and the second epoch's corruption are in it."""
+    torch.manual_seed(5)
     found = first_steps.same_batches(corpus, RECIPE, variant, steps=7)
     assert {len(losses) for losses in found.values()} == {7} and {"plain", "float32"} <= found.keys()
     assert largest_difference(found) < 1e-4
@@ -64,6 +66,14 @@ def test_random_numbers_of_their_own_change_little(data, corpus, variant):
         assert len(plainly) == len(fast) == 12 and plainly != fast
         assert abs(sum(plainly[2:]) - sum(fast[2:])) / 10 < 0.15
     assert found["plain"][0] != found["plain"][1] and found["fast"][0] != found["fast"][1]
+    model = first_steps.fast_model(corpus, RECIPE, variant, seed=1)
+    assert found["fast"][1][:2] == first_steps.fast_losses(corpus, model, RECIPE, 2, "auto", seed=1)
+
+
+def test_the_same_seed_gives_the_same_losses(data, corpus):
+    text = (data / "wiki.txt").read_text(encoding="utf-8")
+    once, again = (first_steps.own_numbers(text, corpus, RECIPE, "vanilla", steps=2, seeds=1) for _ in range(2))
+    assert once == again
 
 
 def test_the_command_keeps_the_records_of_other_variants(data, tmp_path):
