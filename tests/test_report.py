@@ -1079,14 +1079,33 @@ def test_of_fewer_steps_only_whole_spans_are_shown():
     assert "steps 11–50 |" in text and "51–100" not in text
 
 
-def test_without_first_steps_nothing_is_said_of_them(tmp_path, monkeypatch):
+def test_without_the_other_scripts_records_nothing_is_said_of_them(tmp_path, monkeypatch):
     write_record(tmp_path / "records" / "a")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "plots", raising=False)
     assert report.first_steps_section([]) == []
     assert "first steps, held" not in main(monkeypatch, tmp_path / "records", tmp_path / "out")
     (tmp_path / "records" / "first_steps.json").write_text(json.dumps([first_steps_record("vanilla")]), encoding="utf-8")
-    assert "\n### The first steps, held against the plain way\n" in main(monkeypatch, tmp_path / "records", tmp_path / "out")
+    text = main(monkeypatch, tmp_path / "records", tmp_path / "out")
+    assert "\n### The first steps, held against the plain way\n" in text and "finetuned anew" not in text
+    again = {"data": "quick", "variant": "vanilla", "pretraining_seed": 0, "seeds": [1], "correct": [7], "total": 40}
+    (tmp_path / "records" / "finetuning_seeds.json").write_text(json.dumps([again]), encoding="utf-8")
+    assert "finetuned anew with other seeds" in main(monkeypatch, tmp_path / "records", tmp_path / "out")
+
+
+# ---- the same pretraining, finetuned anew ---------------------------------------------------------------------------
+
+def test_accuracies_after_finetuning_anew_stand_beside_the_first(tmp_path):
+    written = {seed: write_record(tmp_path / str(seed), seed=seed) for seed in (0, 1)}
+    records = [{"data": "quick", "variant": variant, "pretraining_seed": seed, "seeds": [5, 6], "correct": correct, "total": 40}
+               for variant, seed, correct in (("vanilla", 1, [10, 14]), ("synthesizer", 3, [4, 6]))]
+    text = "\n".join(report.finetuning_seeds_section(records, analysis.load_runs(tmp_path))) + "\n"
+    first = sum(one["correct"] for one in written[1]["vanilla.pretrain"]["dev"])
+    assert [list(line.values())[1:] for line in parsed(text)["data"]] == [
+        [report.LABELS["vanilla.pretrain"], "1", share(first, 40), "25.0%, 35.0%", share(first + 24, 120),
+         f"{statistics.stdev([2.5 * first, 25, 35]):.1f} points"],
+        [report.LABELS["synthesizer.pretrain"], "3", "–", "10.0%, 15.0%", "12.5%", f"{statistics.stdev([10, 15]):.1f} points"]]
+    assert report.finetuning_seeds_section([], {}) == []
 
 
 # ---- what is kept in results/ ---------------------------------------------------------------------------------------
