@@ -1,35 +1,43 @@
 """
-Holds the losses of pretraining's first steps against the plain way's (plain.py): is it the same experiment?
+Holds pretraining's first steps against the plain way's (plain.py): is it the same experiment?
 
     python tests/first_steps.py                                            the course's recipe on the bundled files
     python tests/first_steps.py --data data/cs224n --json results/first_steps.json
 
-Twice for each variant. First without dropout, from the same parameters and on the same batches, where only rounding may differ. Then
-as the recipe has it, each way with its own initial parameters, corruption and dropout, where only chance may. Some ten minutes a
-variant on two cores; nothing else need be idle, since nothing is timed.
+Three comparisons for each variant. Without dropout and on the same batches, where only rounding may differ: from the plain way's
+parameters anew in each step, losses and gradients; and each on its own way from the same initial parameters, losses, beside those of the
+plain way from parameters that are off by one part in ten million, since a small difference may grow. Then as the recipe has it, each with
+its own initial parameters, corruption and dropout, where only chance may differ. Some fifteen minutes a variant on two cores; nothing else
+need be idle, since nothing is timed.
 """
 import argparse
 import contextlib
 import itertools
 import json
+import math
+import random
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch.utils.data import DataLoader
 
 ROOT = Path(__file__).resolve().parent.parent
 for folder in ("src", "tests", "tools"):
     sys.path.insert(0, str(ROOT / folder))
 
 import run
-from hardware import keep_freed_memory, multiplies_bfloat16
 from fetch_data import FILES
+from gradients import BatchGradient
+from hardware import keep_freed_memory, multiplies_bfloat16
 from machine import commit, hardware, versions
 from model import GPT, GPTConfig
 from plain import PlainGPT, plain_documents, plain_epoch, plain_optimizer, vocabulary
 from recipe import RECIPES
 from record import name_of_data
+
+OFF = 1e-7  # about what rounding to float32 makes
 
 
 class Enough(Exception):
@@ -68,10 +76,14 @@ def plain_model(vocab_size, recipe, variant):
                     synthesizer=variant == "synthesizer")
 
 
-def plain_losses(model, recipe, steps, dataset_of_epoch, n_documents, workers):
-    """The same the plain way, on dataset_of_epoch(0), dataset_of_epoch(1), …, each of n_documents items."""
+def plain_losses(model, recipe, steps, dataset_of_epoch, n_documents, workers, before_step=lambda step: None):
+    """
+    The same the plain way, on dataset_of_epoch(0), dataset_of_epoch(1), …, each of n_documents items. before_step(step) is called before
+    each step, the first of which is 0.
+    """
     training = recipe.pretrain
     optimizer, tokens, losses = plain_optimizer(model, training.learning_rate), 0, []
+    optimizer.register_step_pre_hook(lambda *_: before_step(len(losses)))
     final_tokens = training.decay_epochs * n_documents * recipe.block_size
     for epoch in itertools.count():
         for loss, tokens in plain_epoch(model, optimizer, dataset_of_epoch(epoch), training.batch_size, training.learning_rate,
@@ -86,25 +98,68 @@ def precisions():
     return ["float32"] + ["bfloat16"] * multiplies_bfloat16(torch.device("cpu"))
 
 
-def same_batches(corpus, recipe, variant, steps):
-    """{way: losses} without dropout, from the same parameters, on the same batches."""
+def batches(corpus, recipe, steps):
+    """The first `steps` batches of pretraining with seed 0."""
+    epochs = (DataLoader(corpus.at_epoch(0, epoch), batch_size=recipe.pretrain.batch_size) for epoch in itertools.count())
+    return list(itertools.islice(itertools.chain.from_iterable(epochs), steps))
+
+
+def in_each_step(corpus, recipe, variant, steps):
+    """
+    The plain way's losses in its first steps without dropout, and from its parameters in each of them {precision: {"losses": how far the
+    fast way's loss is from it, "gradients": the length of the two gradients' difference, as a share of the plain one's}}.
+    """
     recipe = replace(recipe, dropout=0.0)
-    model = plain_model(corpus.vocab_size, recipe, variant)
-    model.load_state_dict(fast_model(corpus, recipe, variant, seed=0).state_dict())
-    found = {"plain": plain_losses(model, recipe, steps, lambda epoch: corpus.at_epoch(0, epoch), len(corpus), workers=0)}
+    plainly, fast = plain_model(corpus.vocab_size, recipe, variant), fast_model(corpus, recipe, variant, seed=0).train()
+    plainly.load_state_dict(fast.state_dict())
+    given = batches(corpus, recipe, steps)
+    found = {precision: {"losses": [], "gradients": []} for precision in precisions()}
+
+    def length(gradients):
+        return math.sqrt(sum(gradient.double().square().sum().item() for gradient in gradients))
+
+    def compare(step):
+        """Called when the plain way has its gradient, clipped, and its parameters are still those that it is of."""
+        expected = {name: parameter.grad for name, parameter in plainly.named_parameters()}
+        fast.load_state_dict(plainly.state_dict())
+        for precision, differences in found.items():
+            with BatchGradient(fast, torch.device("cpu"), getattr(torch, precision)) as gradient:
+                differences["losses"].append(gradient(*given[step], 0, 0, step).item())
+            torch.nn.utils.clip_grad_norm_(fast.parameters(), 1.0)
+            off = [parameter.grad - expected[name] for name, parameter in fast.named_parameters()]
+            differences["gradients"].append(length(off) / length(expected.values()))
+
+    losses = plain_losses(plainly, recipe, steps, lambda epoch: corpus.at_epoch(0, epoch), len(corpus), workers=0, before_step=compare)
+    for differences in found.values():
+        differences["losses"] = [abs(ours - theirs) for ours, theirs in zip(differences["losses"], losses)]
+    return losses, found
+
+
+def each_on_its_way(corpus, recipe, variant, steps):
+    """{way: losses} without dropout, from the same parameters on the same batches; "plain, off" from parameters that are OFF by a little."""
+    recipe, found = replace(recipe, dropout=0.0), {}
     for precision in precisions():
         found[precision] = fast_losses(corpus, fast_model(corpus, recipe, variant, seed=0), recipe, steps, precision, seed=0)
+    model = plain_model(corpus.vocab_size, recipe, variant)
+    model.load_state_dict(fast_model(corpus, recipe, variant, seed=0).state_dict())
+    for parameter in model.parameters():
+        parameter.data *= 1 + OFF * torch.randn_like(parameter)
+    found["plain, off"] = plain_losses(model, recipe, steps, lambda epoch: corpus.at_epoch(0, epoch), len(corpus), workers=0)
     return found
 
 
 def own_numbers(text, corpus, recipe, variant, steps, seeds):
-    """{way: [losses, for each seed]} with dropout, each way with random numbers of its own; the fast one in its own precision."""
+    """
+    {way: [losses, for each seed from 0]} with dropout, each way with random numbers of its own; the fast one in the precision that it
+    chooses. seeds: how many, {way: number}.
+    """
     found = {"plain": [], "fast": []}
-    for seed in range(seeds):
+    for seed in range(seeds["plain"]):
+        random.seed(seed)
         torch.manual_seed(seed)
-        run.set_seed(seed)
         documents, model = plain_documents(text, recipe.block_size), plain_model(len(vocabulary(text)), recipe, variant)
         found["plain"].append(plain_losses(model, recipe, steps, lambda epoch: documents, len(documents), workers=2))
+    for seed in range(seeds["fast"]):
         found["fast"].append(fast_losses(corpus, fast_model(corpus, recipe, variant, seed), recipe, steps, "auto", seed))
     return found
 
@@ -113,11 +168,14 @@ def compare(data, recipe, variant, steps, same_steps, seeds):
     """The record of one variant."""
     text = (data / "wiki.txt").read_text(encoding="utf-8")
     corpus = run.read_corpus(data / "wiki.txt", recipe.block_size)
-    rounded = {way: [round(loss, 6) for loss in losses]
-               for way, losses in same_batches(corpus, recipe, variant, same_steps).items()}
-    own = {way: [[round(loss, 4) for loss in losses] for losses in runs]
-           for way, runs in own_numbers(text, corpus, recipe, variant, steps, seeds).items()}
-    return {"variant": variant, "same_batches": rounded, "own_numbers": own}
+    plainly, differences = in_each_step(corpus, recipe, variant, same_steps)
+    ways = {"plain": plainly, **each_on_its_way(corpus, recipe, variant, same_steps)}
+    own = own_numbers(text, corpus, recipe, variant, steps, seeds)
+    differences = {precision: {what: [float(f"{one:.2g}") for one in values] for what, values in of_one.items()}
+                   for precision, of_one in differences.items()}
+    return {"variant": variant, "in_each_step": differences,
+            "each_on_its_way": {way: [round(loss, 6) for loss in losses] for way, losses in ways.items()},
+            "own_numbers": {way: [[round(loss, 4) for loss in losses] for losses in runs] for way, runs in own.items()}}
 
 
 def main():
@@ -127,21 +185,22 @@ def main():
     parser.add_argument("--recipe", default="course", choices=list(RECIPES))
     parser.add_argument("--steps", type=int, default=100, help="with dropout and random numbers of their own; default 100")
     parser.add_argument("--same_steps", type=int, default=20, help="without dropout on the same batches; default 20")
-    parser.add_argument("--seeds", type=int, default=1, help="how often with random numbers of their own; default 1")
+    parser.add_argument("--seeds", type=int, nargs=2, default=[2, 4], metavar=("PLAIN", "FAST"),
+                        help="how often with random numbers of its own each way is gone; default 2 4")
     parser.add_argument("--json", type=Path, help="put the losses into this file, beside those of other variants")
     args = parser.parse_args()
     keep_freed_memory()
     data = args.data.resolve()
     name, _ = name_of_data(data, {file.name: (data / file.name).read_text(encoding="utf-8") for file in FILES})
     facts = {"data": name, "recipe": args.recipe, "hardware": hardware(), "commit": commit(), "versions": versions()}
-    records = [{**compare(data, RECIPES[args.recipe], variant, args.steps, args.same_steps, args.seeds), **facts}
-               for variant in args.variants]
-    for record in records:
-        print(json.dumps(record))
-    if args.json:
-        before = json.loads(args.json.read_text(encoding="utf-8")) if args.json.exists() else []
-        kept = [one for one in before if one["variant"] not in args.variants]
-        args.json.write_text(json.dumps(kept + records, indent=1) + "\n", encoding="utf-8")
+    seeds = dict(zip(("plain", "fast"), args.seeds))
+    for variant in args.variants:
+        record = {**compare(data, RECIPES[args.recipe], variant, args.steps, args.same_steps, seeds), **facts}
+        print(json.dumps(record), flush=True)
+        if args.json:
+            before = json.loads(args.json.read_text(encoding="utf-8")) if args.json.exists() else []
+            kept = [*(one for one in before if one["variant"] != variant), record]
+            args.json.write_text("[\n" + ",\n".join(map(json.dumps, kept)) + "\n]\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

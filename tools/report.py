@@ -152,31 +152,38 @@ def schedule(log):
 
 
 def first_steps_section(records):
-    """What tests/first_steps.py has found: losses of the first steps, here and the plain way; nothing if there is no record of it."""
+    """What tests/first_steps.py has found: the first steps, here and the plain way; nothing if there is no record of it."""
     if not records:
         return []
     spans = [(first, last) for first, last in ((1, 10), (11, 50), (51, 100))
              if all(last <= len(losses) for one in records for runs in one["own_numbers"].values() for losses in runs)]
-    same, own = [], []
+    each, own = [], []
     for one in records:
-        name = f"{one['variant']}, {name_of(one['data'])}"
-        plain = one["same_batches"]["plain"]
-        same += [[name, f"1–{len(plain)}", f"{plain[0]:.3f} → {plain[-1]:.3f}", precision,
-                  *(f"{max(abs(a - b) for a, b in list(zip(plain, losses))[:steps]):.1g}" for steps in (1, 10, len(plain)))]
-                 for precision, losses in one["same_batches"].items() if precision != "plain"]
+        name, ways = f"{one['variant']}, {name_of(one['data'])}", one["each_on_its_way"]
+        off = {way: [abs(a - b) for a, b in zip(ways["plain"], losses)] for way, losses in ways.items()}
+        for way in [way for way in ways if way != "plain"]:
+            same = [f"{max(one['in_each_step'][way][what]):.1g}" for what in ("losses", "gradients")] if way in one["in_each_step"] else "––"
+            each.append([name, {"plain, off": "the plain way, from parameters 1e-7 off"}.get(way, f"here, {way}"), *same,
+                         *(f"{max(off[way][:steps]):.1g}" for steps in (5, 10, len(off[way])))])
         for way, runs in one["own_numbers"].items():
-            for seed, losses in enumerate(runs):
-                own.append([name, {"plain": "the plain way", "fast": "here"}[way], seed,
-                            *(f"{statistics.fmean(losses[first - 1:last]):.3f}" for first, last in spans)])
-    return ["### The first steps, held against the plain way", "", prose("""
+            means = [[statistics.fmean(losses[first - 1:last]) for losses in runs] for first, last in spans]
+            own.append([name, {"plain": "the plain way", "fast": "here"}[way], len(runs),
+                        *(f"{statistics.fmean(of_runs):.3f}" + (f" ({min(of_runs):.3f}–{max(of_runs):.3f})" if len(runs) > 1 else "")
+                          for of_runs in means)])
+    steps = len(records[0]["each_on_its_way"]["plain"])
+    return ["### The first steps, held against the plain way", "", prose(f"""
         Is an accuracy above or below the reported ones due to another experiment? `tests/first_steps.py` trains the first steps of
-        pretraining twice: as here, and by an independent plain implementation of what the course does (`tests/plain.py`: float32, all rows
-        padded, nothing left out). First without dropout, from the same parameters and on the same batches, so that losses may differ by
-        rounding alone, which grows from step to step:"""), "",
-        table(["training loss", "steps", "first → last, the plain way", "here in", "largest difference in the first step",
-               "in the first ten", "in all of them"], *same), "",
-        "Then with dropout, each with its own initial parameters, corruption and dropout, so that losses differ by chance as well:", "",
-        table(["training loss, mean", "", "seed", *(f"steps {first}–{last}" for first, last in spans)], *own), ""]
+        pretraining also by an independent plain implementation of what the course does (`tests/plain.py`: float32, all rows padded, nothing
+        left out). First {steps} steps without dropout, from the same initial parameters and on the same batches, where only rounding may
+        differ. *In each step*: loss and gradient from the plain way's parameters there, the largest difference of the losses, and the
+        largest length of the gradients' difference, as a share of the gradient's length. *On its own way*: the largest difference of the
+        losses where each goes on with its own parameters. At this learning rate a difference may grow fast, so that beside it stands how
+        far the plain way comes from itself when its initial parameters are off by as little as rounding."""), "",
+        table(["", "", "in each step: loss", "gradient", "on its own way: loss in the first five", "in the first ten",
+               f"in all {steps}"], *each), "",
+        "Then with dropout, each with its own initial parameters, corruption and dropout: the mean training loss, and that of the lowest "
+        "and the highest seed.", "",
+        table(["training loss", "", "seeds", *(f"steps {first}–{last}" for first, last in spans)], *own), ""]
 
 
 # ---- recall or guess ------------------------------------------------------------------------------------------------
