@@ -40,11 +40,14 @@ def seeded():
 
 
 @pytest.fixture(autouse=True)
-def ctrl_c_is_heard():
-    """As Python has it; a shell that starts the tests in the background lets them ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def signals_are_heard():
+    """As Python has them; a shell that starts the tests in the background lets them ignore Ctrl-C, and nohup the terminal's end."""
+    before = [(signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))]
+    if hasattr(signal, "SIGHUP"):
+        before.append((signal.SIGHUP, signal.signal(signal.SIGHUP, signal.SIG_DFL)))
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before:
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)
