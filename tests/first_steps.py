@@ -136,7 +136,7 @@ def in_each_step(corpus, recipe, variant, steps):
 
 
 def each_on_its_way(corpus, recipe, variant, steps):
-    """{way: losses} without dropout, from the same parameters on the same batches; "plain, off" from parameters that are OFF by a little."""
+    """{way: losses} without dropout, from the same parameters on the same batches; "plain, off": from ones that are off by OFF."""
     recipe, found = replace(recipe, dropout=0.0), {}
     for precision in precisions():
         found[precision] = fast_losses(corpus, fast_model(corpus, recipe, variant, seed=0), recipe, steps, precision, seed=0)

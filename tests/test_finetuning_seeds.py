@@ -74,3 +74,17 @@ def test_each_seed_is_finetuned_from_the_variants_own_parameters(monkeypatch, tm
     assert [(one["variant"], one["seeds"], one["correct"], one["total"]) for one in kept] == [
         ("vanilla", [5, 6], [2, 4], 16), ("synthesizer", [5, 6], [6, 8], 16)]
     assert all((one["pretraining_seed"], one["recipe"]) == (2, "course") for one in kept)
+
+
+@pytest.mark.parametrize("settings, said", [(None, "settings: cannot be read"), ("recipe=course", "names no seed"),
+                                            ("seed=1", "failed, see above")])
+def test_what_is_no_run_is_refused_in_a_line(data, tmp_path, monkeypatch, settings, said):
+    """The last has no parameters."""
+    if settings:
+        (tmp_path / "settings").write_text(settings, encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["finetuning_seeds.py", "--data", str(data), "--run", str(tmp_path),
+                                      "--json", str(tmp_path / "kept.json")])
+    with pytest.raises(SystemExit) as caught:
+        finetuning_seeds.main()
+    assert caught.value.code.startswith("finetuning_seeds.py: error: ") and said in caught.value.code and "\n" not in caught.value.code
+    assert not (tmp_path / "kept.json").exists()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
+from dataset import InputError, read_text  # noqa: E402
 from fetch_data import FILES  # noqa: E402
 from machine import commit, hardware, precision, versions  # noqa: E402
 from recipe import RECIPES  # noqa: E402
@@ -25,7 +26,10 @@ from record import name_of_data  # noqa: E402
 def run(function, variant, data, recipe, *arguments):
     """What a command of run.py's prints."""
     command = [sys.executable, ROOT / "src/run.py", function, variant, data / "wiki.txt", "--recipe", recipe, *arguments]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8").stdout
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+    if done.returncode:
+        sys.exit(f"finetuning_seeds.py: error: run.py {function} {variant} failed, see above")
+    return done.stdout
 
 
 def right_answers(variant, data, recipe, pretrained, seed):
@@ -50,8 +54,14 @@ def main():
     parser.add_argument("--json", type=Path, default=ROOT / "results" / "finetuning_seeds.json")
     args = parser.parse_args()
     data = args.data.resolve()
-    name, _ = name_of_data(data, {file.name: (data / file.name).read_text(encoding="utf-8") for file in FILES})
-    pretraining = int(re.search(r"\bseed=(\d+)", (args.run / "settings").read_text(encoding="utf-8")).group(1))
+    try:
+        name, _ = name_of_data(data, {file.name: read_text(data / file.name) for file in FILES})
+        seed = re.search(r"\bseed=(\d+)", read_text(args.run / "settings"))
+    except InputError as error:
+        sys.exit(f"finetuning_seeds.py: error: {error}")
+    if seed is None:
+        sys.exit(f"finetuning_seeds.py: error: {args.run / 'settings'}: names no seed; a folder of run_all.sh is expected")
+    pretraining = int(seed.group(1))
     records = json.loads(args.json.read_text(encoding="utf-8")) if args.json.exists() else []
     for variant in args.variants:
         pretrained, right = (args.run / f"{variant}.pretrain.params").resolve(), []
