@@ -162,7 +162,9 @@ def first_steps_section(records):
         name, ways = f"{one['variant']}, {name_of(one['data'])}", one["each_on_its_way"]
         off = {way: [abs(a - b) for a, b in zip(ways["plain"], losses)] for way, losses in ways.items()}
         for way in [way for way in ways if way != "plain"]:
-            same = [f"{max(one['in_each_step'][way][what]):.1g}" for what in ("losses", "gradients")] if way in one["in_each_step"] else "––"
+            here = one["in_each_step"].get(way)
+            same = "–––" if here is None else [f"{figure:.1g}" for figure in (max(here["losses"]), statistics.median(here["gradients"]),
+                                                                              max(here["gradients"]))]
             each.append([name, {"plain, off": "the plain way, from parameters 1e-7 off"}.get(way, f"here, {way}"), *same,
                          *(f"{max(off[way][:steps]):.1g}" for steps in (5, 10, len(off[way])))])
         for way, runs in one["own_numbers"].items():
@@ -175,11 +177,12 @@ def first_steps_section(records):
         Is an accuracy above or below the reported ones due to another experiment? `tests/first_steps.py` trains the first steps of
         pretraining also by an independent plain implementation of what the course does (`tests/plain.py`: float32, all rows padded, nothing
         left out). First {steps} steps without dropout, from the same initial parameters and on the same batches, where only rounding may
-        differ. *In each step*: loss and gradient from the plain way's parameters there, the largest difference of the losses, and the
-        largest length of the gradients' difference, as a share of the gradient's length. *On its own way*: the largest difference of the
+        differ. *In each step*: loss and gradient from the plain way's parameters there, the largest difference of the losses, and
+        the length of the gradients' difference as a share of the gradient's length, median and largest; it is large where rounding is
+        magnified, in steps where the loss leaps. *On its own way*: the largest difference of the
         losses where each goes on with its own parameters. At this learning rate a difference may grow fast, so that beside it stands how
         far the plain way comes from itself when its initial parameters are off by as little as rounding."""), "",
-        table(["", "", "in each step: loss", "gradient", "on its own way: loss in the first five", "in the first ten",
+        table(["", "", "in each step: loss", "gradient, median", "gradient, largest", "on its own way: loss in the first five", "in the first ten",
                f"in all {steps}"], *each), "",
         "Then with dropout, each with its own initial parameters, corruption and dropout: the mean training loss, and that of the lowest "
         "and the highest seed.", "",
