@@ -177,13 +177,12 @@ def first_steps_section(records):
         Is an accuracy above or below the reported ones due to another experiment? `tests/first_steps.py` trains the first steps of
         pretraining also by an independent plain implementation of what the course does (`tests/plain.py`: float32, all rows padded, nothing
         left out). First {steps} steps without dropout, from the same initial parameters and on the same batches, where only rounding may
-        differ. *In each step*: loss and gradient from the plain way's parameters there, the largest difference of the losses, and
-        the length of the gradients' difference as a share of the gradient's length, median and largest; it is large where rounding is
-        magnified, in steps where the loss leaps. *On its own way*: the largest difference of the
-        losses where each goes on with its own parameters. At this learning rate a difference may grow fast, so that beside it stands how
-        far the plain way comes from itself when its initial parameters are off by as little as rounding."""), "",
-        table(["", "", "in each step: loss", "gradient, median", "gradient, largest", "on its own way: loss in the first five", "in the first ten",
-               f"in all {steps}"], *each), "",
+        differ. *In each step*: loss and gradient from the plain way's parameters there, the largest difference of the losses, and the
+        length of the gradients' difference as a share of the gradient's length, median and largest; it is large where rounding is
+        magnified, in steps where the loss leaps. *On its own way*: the largest difference of the losses where each goes on with its own
+        parameters. At this learning rate a difference may grow fast, so that beside it stands how far the plain way comes from itself when its initial parameters are off by as little as rounding."""), "",
+        table(["", "", "in each step: loss", "gradient, median", "gradient, largest", "on its own way: loss in the first five",
+               "in the first ten", f"in all {steps}"], *each), "",
         "Then with dropout, each with its own initial parameters, corruption and dropout: the mean training loss, and that of the lowest "
         "and the highest seed.", "",
         table(["training loss", "", "seeds", *(f"steps {first}–{last}" for first, last in spans)], *own), ""]
@@ -359,8 +358,8 @@ def belief_section(by_data, plots):
              are answered right; in brackets the threshold, the lowest of these probabilities. It is read off the same dev questions that
              are judged by it, so that on others a little less is to be expected. *Right above wrong*: how often a right answer has a
              higher probability than a wrong one (the area under the ROC curve; ½ is chance), with its 95% interval by drawing the questions
-             anew, unless fewer than ten answers are right. *Calibration error*: how far the share of right answers lies from the probability claimed, on the mean over ten bins of
-             as many answers each. With so few answers it is
+             anew, unless fewer than ten answers are right. *Calibration error*: how far the share of right answers lies from the
+             probability claimed, on the mean over ten bins of as many answers each. With so few answers it is
              not zero either for probabilities that are perfectly calibrated; the column beside it says what it would be then."""), ""]
     for data, runs in by_data.items():
         lines = []
