@@ -538,7 +538,7 @@ def test_of_the_ladder_only_what_its_intervals_show_is_said(tmp_path):
         row = ROWS[1]
         document, own, others, sentence, question, finetuned, name = (
             probed(written, row, rung) for rung in (*LADDER_LABELS[:6], "name"))
-        found = report.what_is_known("quick", row, analysis.ladder(runs, row), analysis.by_name_alone(runs, row))
+        found = report.what_is_known("quick", {row: analysis.ladder(runs, row)}, {row: analysis.by_name_alone(runs, row)})
         text = "\n".join(found)
         said = probed_interval(*document)[0] > 0.5 and lower(question, document)
         assert bool(found) == said and text in page_of(folder)
@@ -558,6 +558,29 @@ def test_of_the_ladder_only_what_its_intervals_show_is_said(tmp_path):
             *[sentence] * conditions["calls up less"], question, *[name] * conditions["not the same people"],
             *[finetuned] * conditions["a price"])
     assert {condition for condition, _ in seen} == {"by heart", *conditions} and len(seen) == 2 * len({one for one, _ in seen})
+
+
+@pytest.mark.parametrize("first, second, same", [
+    ((0.9, 0.15), (0.9, 0.15), "The same holds of the row “synthesizer, pretrained”."),
+    # the sentence, of half as many, finds more than the question of the second alone
+    ((0.9, 0.45), (0.9, 0.15), "The same holds of the row “synthesizer, pretrained”. What differs: Asked after finetuning"),
+    ((0.3, 0.15), (0.9, 0.15), None),       # of the first nothing can be said
+    ((NAMELESS, 0.15), (0.9, 0.15), None)])  # of the second more than of the first
+def test_of_a_second_row_only_what_differs_is_said(tmp_path, first, second, same):
+    for name, row, (knows, skill) in (("a", ROWS[1], first), ("b", ROWS[2], second)):
+        write_record(tmp_path / name, rows=[row], knows=knows, skill={row: skill}, count=400)
+    (runs,) = analysis.load_runs(tmp_path).values()
+    ladders, by_name = ({row: measure(runs, row) for row in ROWS[1:]} for measure in (analysis.ladder, analysis.by_name_alone))
+    alone = [report.what_is_known("quick", {row: ladders[row]}, by_name) for row in ROWS[1:]]
+    both = report.what_is_known("quick", ladders, by_name)
+    assert both[:len(alone[0])] == alone[0] and alone[1]
+    if same is None:
+        assert both == alone[0] + alone[1]
+    else:
+        (said, _) = both[2:]
+        assert said.startswith(same)
+        sentence = said.partition(" What differs: ")[2]
+        assert sentence in alone[1][0] and sentence.count(". ") == 0 and bool(sentence) == ("differs" in same)
 
 
 def test_where_there_is_no_fall_the_places_are_compared_with_those_where_there_is(tmp_path):
@@ -1194,6 +1217,15 @@ def test_readmes_table_of_the_courses_recipe_is_the_reports(tmp_path):
     assert "14.6–28.0" in text
 
 
+def test_readmes_table_of_the_bundled_corpus_has_what_was_measured_on_it_alone(tmp_path):
+    write_record(tmp_path / "course", data="course", invented=False, recipe="course", seed=1)
+    assert readme_tables.bundled_table(tmp_path) == "(not measured yet)"
+    write_record(tmp_path / "bundled", data="bundled", recipe="course", rows=ROWS[:2])
+    text = readme_tables.bundled_table(tmp_path)
+    assert text.startswith(report.results_table(analysis.load_runs(tmp_path)["bundled"], reported=False) + "\n\nMeasured on: a machine")
+    assert "14.6–28.0" not in text and report.LABELS["name_only"] in text and "not run yet" in text
+
+
 def test_readme_says_how_long_pretraining_by_the_courses_recipe_took(tmp_path):
     """A step of make_log() takes half a second."""
     write_record(tmp_path / "a", data="course", rows=ROWS[:1])
@@ -1220,7 +1252,7 @@ def test_readme_says_what_was_survived(tmp_path):
 
 
 def test_between_its_marks_readme_is_made_anew_and_elsewhere_left_alone(monkeypatch, tmp_path):
-    names = ("results", "quick", "speed", "safety", "corpus")
+    names = ("results", "bundled", "quick", "speed", "safety", "corpus")
     for name in names:
         monkeypatch.setattr(readme_tables, f"{name}_table", lambda results, name=name: f"{name} of {results.name}")
 

@@ -5,8 +5,9 @@ How fast this project is against the plain way that the course does it, on one m
     python tools/benchmark.py --data data/cs224n --rounds 3      on others, each measurement three times
 
 Pretraining and finetuning by the full recipe's sizes, and evaluating birth_dev.tsv: each in processes of their own, plain and
-fast in turn; rows of an earlier call that are not measured anew stay. Plain is tests/plain.py: single items from a DataLoader, full padding, float32, one question at a time. Fast
-is what run.py does. Prints a table and writes everything to results/benchmark.json. Nothing else should run meanwhile.
+fast in turn; rows of an earlier call that are not measured anew stay. Plain is tests/plain.py: single items from a DataLoader, full
+padding, float32, one question at a time. Fast is what run.py does. Prints a table and writes everything to results/benchmark.json.
+Nothing else should run meanwhile.
 """
 import argparse
 import json
@@ -110,7 +111,8 @@ def measure(way, task, variant, data, files, precision="float32", epochs=1):
     """
     job = dict(way=way, task=task, variant=variant, data=str(data), files=str(files), precision=precision, epochs=epochs)
     start = time.time()
-    process = subprocess.Popen([sys.executable, __file__, "--job", json.dumps(job)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen([sys.executable, __file__, "--job", json.dumps(job)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               text=True)
     output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -227,7 +229,8 @@ def run_all(data, variants, tasks, rounds):
                             epochs = 1 if way == "plain" or task == "evaluate" else 2
                             result = measure(way, task, variant, data, files, precision, epochs)
                             measured.setdefault((task, name), []).append(result)
-                            print(f"{variant} {task} {name}: {result['unit']:.3f} s, whole {result['whole']:.1f} s", file=sys.stderr, flush=True)
+                            print(f"{variant} {task} {name}: {result['unit']:.3f} s, whole {result['whole']:.1f} s", file=sys.stderr,
+                                  flush=True)
                 if "evaluate" in tasks:
                     answers = [(files / f"{way}.predictions").read_text(encoding="utf-8").splitlines() for way in ("plain", "fast")]
                     record["questions"] = len(answers[0])

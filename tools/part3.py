@@ -48,7 +48,7 @@ def why_pretraining(runs):
         Finetuning then need not teach who was born where, only what is asked: {accuracy(runs, 'vanilla.pretrain')}.""")
     if early and others:
         recalled = early.interval()[0] > others.interval()[1]
-        text += " " + prose(f"""
+        text += "\n\n" + prose(f"""
             {'The split says that this is recall: where' if recalled else 'Where'} the place stands within the first 112 characters of the
             person's document, {early.count} of {early.total} answers are right ({percent(early.value)}); where pretraining never reads it
             there, whether it stands later or not at all, {others.count} of {others.total} ({percent(others.value)}).""")
@@ -74,7 +74,7 @@ def known_before(runs):
         return ""
     document, own, sentence, question, finetuned = (rungs[rung] for rung in (
         "document", "document_other_own", "sentence", "question", "finetuned_document"))
-    text = f""" That the knowledge is there before finetuning can be seen without a question: of the people whose place stands early, the
+    text = f"""That the knowledge is there before finetuning can be seen without a question: of the people whose place stands early, the
         pretrained model goes on with it after their own document up to the place for {counted(document)}"""
     if own.total and below(own, document):
         text += f", with another person's name put into the same texts for {counted(own)}: it goes by the name"
@@ -92,7 +92,7 @@ def known_before(runs):
     if below(finetuned, document):
         text += f""" Finetuning adds no knowledge of these people, and takes some: after the same documents the finetuned model goes on with
             the place for {counted(finetuned)}."""
-    return " " + prose(text)
+    return "\n\n" + prose(text)
 
 
 def why_concern(runs, by_data):
@@ -137,6 +137,12 @@ def confident_errors(by_data, count=4):
     return table(["data", "", "asked about", "answer", "probability", "true place", "the answer is"], *lines)
 
 
+def tells_strangers(runs):
+    """Whether an answer's probability tells, in part, invented people from those who could be read of; None if that is unmeasured."""
+    found, control = (analysis.told_apart(runs, row) for row in ("vanilla.pretrain", "vanilla.nopretrain"))
+    return None if found is None or control is None else found[0] > control[0] + 0.1
+
+
 def what_strategy(runs, by_data):
     text = "It has the name alone to go by, and how often each place was an answer."
     found = analysis.guessing(runs, "vanilla.pretrain")
@@ -156,17 +162,17 @@ def what_strategy(runs, by_data):
                 {percent(guesses.shuffled)} ({in_words(guesses.shuffled_interval)}) if they were dealt out to others of them: it
                 {'guesses from the name' if follows else 'cannot be shown to make use of the name'}. The best guess that names allow
                 reaches {percent(guesses.best)}.""")
-    found, control = (analysis.told_apart(runs, row) for row in ("vanilla.pretrain", "vanilla.nopretrain"))
-    if found is not None and control is not None:
-        tells = "tells it in part" if found[0] > control[0] + 0.1 else "hardly tells it"
+    tells = tells_strangers(runs)
+    if tells is not None:
+        found, control = (analysis.told_apart(runs, row) for row in ("vanilla.pretrain", "vanilla.nopretrain"))
         text += " " + prose(f"""
-            The text of an answer does not show that it is such a guess, and its probability {tells}: an answer about somebody whose place
-            could be read has a higher one than an answer about an invented person in {percent(found[0], 0)} of all pairs
-            ({in_words(found[1], 0)}), against {percent(control[0], 0)} ({in_words(control[1], 0)}) for the model that was not
-            pretrained and so recalls nobody.""")
+            The text of an answer does not show that it is such a guess, and its probability
+            {'tells it in part' if tells else 'hardly tells it'}: an answer about somebody whose place could be read has a higher one than an
+            answer about an invented person in {percent(found[0], 0)} of all pairs ({in_words(found[1], 0)}), against
+            {percent(control[0], 0)} ({in_words(control[1], 0)}) for the model that was not pretrained and so recalls nobody.""")
     rungs, guessed = analysis.ladder(runs, "vanilla.pretrain"), analysis.guessed_though_known(runs, "vanilla.pretrain")
     if rungs and below(rungs["question"], rungs["document"]) and guessed.interval()[0] > 0.5:
-        text += " " + prose(f"""
+        text += "\n\n" + prose(f"""
             Nor need the name be new. Of people whose place the pretrained model goes on with after their own document, {guessed.total:,}
             of {rungs['document'].count:,} are answered wrong, and {percent(guessed.value)} of these answers are answers of finetuning
             examples: where the question does not reach what it has read, it guesses as it does for strangers.""")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import analysis
 from analysis import Share
+from brief import in_brief
 from part3 import essay
 from pieces import (LABELS, ORDER, REPORTED, RUNG_LABELS, below, between, counted, having, heading, name_of, number, percent, prose,
                     rows_in, shown, table)
@@ -180,7 +181,8 @@ def first_steps_section(records):
         differ. *In each step*: loss and gradient from the plain way's parameters there, the largest difference of the losses, and the
         length of the gradients' difference as a share of the gradient's length, median and largest; it is large where rounding is
         magnified, in steps where the loss leaps. *On its own way*: the largest difference of the losses where each goes on with its own
-        parameters. At this learning rate a difference may grow fast, so that beside it stands how far the plain way comes from itself when its initial parameters are off by as little as rounding."""), "",
+        parameters. At this learning rate a difference may grow fast, so that beside it stands how far the plain way comes from itself when
+        its initial parameters are off by as little as rounding."""), "",
         table(["", "", "in each step: loss", "gradient, median", "gradient, largest", "on its own way: loss in the first five",
                "in the first ten", f"in all {steps}"], *each), "",
         "Then with dropout, each with its own initial parameters, corruption and dropout: the mean training loss, and that of the lowest "
@@ -301,8 +303,7 @@ def knowledge_section(by_data, plots):
                   *plots(data, "ladder", "Bars of the share of people with whose place a model goes on, for each text that it is given."),
                   table(["goes on with the place, or answers it", *heads], *lines), "",
                   table(["of the people whom …", *heads], *crosses), "",
-                  *(paragraph for row, rungs in ladders.items()
-                    for paragraph in what_is_known(data, row, rungs, analysis.by_name_alone(runs, row)))]
+                  *what_is_known(data, ladders, {row: analysis.by_name_alone(runs, row) for row in ladders})]
     return [] if not parts else ["### What it knows and what it can be asked for", "", prose("""
         A question finds only what can be asked for. What a model has learned of somebody can be measured without asking: it is given a text
         to go on with, character by character the most probable one, and goes on with the place or not (`tools/recall.py`). The people are
@@ -316,33 +317,52 @@ def in_a_cell(share):
     return f"{share.count} of {share.total}: {percent(share.value)} ({between(share.interval())})" if share.total else "–"
 
 
-def what_is_known(data, row, rungs, by_name):
-    """What the figures of a ladder say, where their intervals do; a paragraph or none. by_name: see analysis.by_name_alone()."""
+def what_is_known(data, ladders, by_name):
+    """
+    What the figures of the rows' ladders say, where their intervals do: a paragraph for the first row that they say something of, and
+    for the others what differs from it. by_name: {row: analysis.by_name_alone()}.
+    """
+    claims = {row: claims_of(rungs, by_name[row]) for row, rungs in ladders.items()}
+    paragraphs, first = [], None
+    for row, found in claims.items():
+        if not found:
+            continue
+        if first is not None and set(found) == set(claims[first]):
+            text = f"The same holds of the row “{LABELS[row]}”."
+            other = [sentence for topic, (claim, sentence) in found.items() if claim != claims[first][topic][0]]
+            text += " What differs: " * bool(other) + " ".join(other)
+        else:
+            text = f"On {name_of(data)} the row “{LABELS[row]}” " + " ".join(sentence for _, sentence in found.values())
+        first = first or row
+        paragraphs += [prose(text), ""]
+    return paragraphs
+
+
+def claims_of(rungs, by_name):
+    """{topic: (which of the possible claims, the sentence that makes it)} of one row, as far as its intervals bear it."""
     document, own, others, sentence, question, finetuned, _ = (rungs[rung] for rung in analysis.RUNGS)
     if document.interval()[0] <= 0.5 or not below(question, document):
-        return []
-    text = f"""On {name_of(data)} the row “{LABELS[row]}” has most of these places by heart: after the person's own document up to the place
-        the pretrained model goes on with exactly the place of {counted(document)}."""
+        return {}
+    found = {"document": (True, f"""has most of these places by heart: after the person's own document up to the place the pretrained
+        model goes on with exactly the place of {counted(document)}.""")}
     if own.total and below(own, document):
-        text += f""" It goes by the name: with another name put in, the same documents lead to their place for {counted(own)}"""
-        text += f", and to that of the person named for {counted(others)}." if below(own, others) else "."
+        other = f", and to that of the person named for {counted(others)}" if below(own, others) else ""
+        found["name"] = (bool(other), f"""It goes by the name: with another name put in, the same documents lead to their place for
+            {counted(own)}{other}.""")
     if below(sentence, document):
-        text += f""" But the name alone calls up less: after a sentence that has nothing else of the person, it is the place of
-            {counted(sentence)}."""
-    text += f" Asked after finetuning, it is right about {counted(question)}"
-    if below(question, sentence):
-        text += ", fewer than that sentence finds."
-    elif below(sentence, question):
-        text += ", more than that sentence finds."
-    else:
-        text += ", as many as that sentence finds, within the intervals."
+        found["sentence"] = (True, f"""But the name alone calls up less: after a sentence that has nothing else of the person, it is the
+            place of {counted(sentence)}.""")
+    than = ("fewer than that sentence finds" if below(question, sentence) else "more than that sentence finds" if below(sentence, question)
+            else "as many as that sentence finds, within the intervals")
+    found["question"] = (than, f"Asked after finetuning, it is right about {counted(question)}, {than}.")
     if all(below(one, by_name) for one in (others, sentence, question) if one.total):
-        text += f""" And not the same people: the sentence, the question and another's document with the name put in find together the
-            places of {counted(by_name)}, more than each of them. Whether a name calls up its place depends on the words around it."""
+        found["together"] = (True, f"""And not the same people: the sentence, the question and another's document with the name put in
+            find together the places of {counted(by_name)}, more than each of them. Whether a name calls up its place depends on the words
+            around it.""")
     if below(finetuned, document):
-        text += f""" Finetuning has a price: after the same documents the finetuned model goes on with the place of {counted(finetuned)}, so
-            that part of what was known has been overwritten or is no longer reached in this way."""
-    return [prose(text), ""]
+        found["finetuned"] = (True, f"""Finetuning has a price: after the same documents the finetuned model goes on with the place of
+            {counted(finetuned)}, so that part of what was known has been overwritten or is no longer reached in this way.""")
+    return found
 
 
 # ---- how far an answer can be believed ------------------------------------------------------------------------------
@@ -435,8 +455,8 @@ def page(by_data, plots, first_steps=(), finetuning_seeds=()):
     """
     return "\n".join([
         "# Results", "", "<!-- generated by tools/report.py from the kept records; do not edit -->", "",
-        *results_section(by_data, finetuning_seeds), *training_section(by_data, plots), *first_steps_section(first_steps),
-        *recall_section(by_data, plots), *belief_section(by_data, plots),
+        *in_brief(by_data), *results_section(by_data, finetuning_seeds), *training_section(by_data, plots),
+        *first_steps_section(first_steps), *recall_section(by_data, plots), *belief_section(by_data, plots),
         *beam_section(by_data), *essay(by_data), *runs_section(by_data)]).rstrip("\n") + "\n"
 
 

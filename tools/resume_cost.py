@@ -67,8 +67,8 @@ def measure(variant, recipe, corpus, folder, seconds):
     finally:
         total = time.monotonic() - begin
         Checkpointer._write, Checkpointer.after_step, Checkpointer.remove = write, after_step, remove
-    return {"variant": variant, "recipe": recipe, "seconds": round(total, 1), "writings": writings, "megabytes": round(bytes_written / 1e6, 1),
-            "seconds_spent": round(spent, 3), "percent": round(100 * spent / total, 3)}
+    return {"variant": variant, "recipe": recipe, "seconds": round(total, 1), "writings": writings,
+            "megabytes": round(bytes_written / 1e6, 1), "seconds_spent": round(spent, 3), "percent": round(100 * spent / total, 3)}
 
 
 def main():
