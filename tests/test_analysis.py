@@ -322,8 +322,14 @@ def test_places_by_where_they_end(tmp_path):
         for name, ends in (("1–56", (20, 56)), ("57–84", (84,)), ("85–112", (112,))):
             at = [i for i, question in enumerate(questions) if question["document"] == "early" and question["place_end"] in ends]
             right = sum(record[row]["dev"][i]["correct"] for record in having for i in at)
-            expected.append(analysis.PlaceEnd(name, Share(right, len(at) * len(having), len(having)), pytest.approx(
-                statistics.fmean((113 - questions[i]["place_end"]) / 109 for i in at))))
+            known = [(record[row]["dev"][i]["correct"], line["document"]) for record in having for i in at for line in record[row]["recall"]
+                     if line["line"] == record[row]["dev"][i]["line"]]
+            asked = [correct for correct, document in known if document]
+            seeds = len(having) if known else 1
+            expected.append(analysis.PlaceEnd(
+                name, Share(right, len(at) * len(having), len(having)), Share(len(asked), len(known), seeds),
+                Share(sum(asked), len(asked), seeds), pytest.approx(statistics.fmean((113 - questions[i]["place_end"]) / 109 for i in at))))
+            assert bool(known) == (row != ROWS[0])
         assert analysis.by_place_end(runs, row) == expected
     assert analysis.by_place_end(runs, "z") == []
 
@@ -403,14 +409,51 @@ def test_without_known_probabilities_nothing_is_expected_of_names(two_runs):
     assert analysis.expected_of_guesses(two_runs, "z") is None
 
 
-def test_people_read_of_are_told_apart_from_invented_ones_by_probability(two_runs):
-    early, invented = [0.9, 0.5, 0.8, 0.3], [0.5, 0.1, 0.9, 0.2, 0.8]
-    pairs = [(a > b) + (a == b) / 2 for a, b in itertools.product(early, invented)]
-    share, (low, high) = analysis.told_apart(two_runs, "x")
-    assert share == pytest.approx(sum(pairs) / 20) and 0 <= low <= share <= high <= 1
-    assert analysis.compared(two_runs, "x") == ([[0.9, 0.8], [0.5, 0.3]], [[0.5, 0.8], [0.1, 0.2], [0.9]])
-    assert analysis.told_apart([run_of({"x": two_runs[0].rows["x"]}, ["late"] * 4)], "x") is None
-    assert analysis.told_apart([run_of({"x": row_of([answer(0.5, 1)])}, ["early"])], "x") is None
+@pytest.mark.parametrize("correct, early", [(1, [[0.9], [0.5]]), (0, [[0.8], [0.3]])])
+def test_people_read_of_are_told_apart_from_invented_ones_by_probability(two_runs, correct, early):
+    numbers, invented = [number for group in early for number in group], [0.5, 0.1, 0.9, 0.2, 0.8]
+    pairs = [(a > b) + (a == b) / 2 for a, b in itertools.product(numbers, invented)]
+    share, (low, high) = analysis.told_apart(two_runs, "x", correct)
+    assert share == pytest.approx(sum(pairs) / len(pairs)) and 0 <= low <= share <= high <= 1
+    assert analysis.compared(two_runs, "x", correct) == (early, [[0.5, 0.8], [0.1, 0.2], [0.9]])
+    assert analysis.told_apart([run_of({"x": two_runs[0].rows["x"]}, ["late"] * 4)], "x", correct) is None
+    assert analysis.told_apart([run_of({"x": row_of([answer(0.5, correct)])}, ["early"])], "x", correct) is None
+
+
+def test_answers_of_several_seeds_about_one_person_are_a_group(two_runs):
+    two_runs[1].rows["x"].answers[0]["correct"] = 1
+    assert analysis.compared(two_runs, "x", 1)[0] == [[0.9, 0.8], [0.5]]
+
+
+def people_named(*names_and_places):
+    answers = [{"question": f"Where was {name} born?", "prediction": place, "probability": 0.5} for name, place in names_and_places]
+    return run_of({"x": row_of([answer(0.5, 1)], invented=answers)}, ["early"])
+
+
+def test_people_of_one_first_name_are_compared_within_a_run():
+    one = people_named(("Ann Lee", "Rome"), ("Bo Lee", "Rome"), ("Ann Ray", "Rome"), ("Ann", "Oslo"), ("Bo May", "Rome"), ("Annie Lee", "Rome"))
+    other = people_named(("Ann Lee", "Paris"), ("Bo Ray", "Bern"), ("Bo Lee", "Bern"))
+    found = analysis.same_name([one, other], "x")
+    assert found.same == Share(3, 5, 2)  # of the Anns one pair of three, the Bos of either run
+    assert found.by_chance == pytest.approx((4 * (5 * 4) / (6 * 5) + 1 * (2 * 1) / (3 * 2)) / 5)
+    assert found.by_chance < found.most_by_chance <= 1
+    assert analysis.same_name([one], "x").same == Share(2, 4, 1)
+
+
+def test_chance_agrees_with_all_orders_of_the_answers():
+    people = [("Ann", "A"), ("Ann", "A"), ("Ann", "B"), ("Bo", "B"), ("Bo", "C"), ("Cy", "A")]
+    names, places = zip(*people)
+    pairs = [(0, 1), (0, 2), (1, 2), (3, 4)]
+    shares = [statistics.fmean(order[i] == order[j] for i, j in pairs) for order in itertools.permutations(places)]
+    found = analysis.same_name([people_named(*people)], "x")
+    assert found.by_chance == pytest.approx(statistics.fmean(shares)) and found.most_by_chance == max(shares)
+    assert found.same == Share(1, 4, 1)
+
+
+def test_without_two_of_one_name_nothing_is_compared(two_runs):
+    assert analysis.same_name([people_named(("Ann", "A"), ("Bo", "A"))], "x") is None
+    assert analysis.same_name([people_named(("Ann", "A"))] * 2, "x") is None  # of two runs: the same person
+    assert analysis.same_name(two_runs, "z") is None
 
 
 def probes(*lines):
@@ -455,10 +498,14 @@ def test_the_name_alone_is_the_sentences_the_questions_and_the_next_ones_in_the_
     assert analysis.rungs(probed_runs, "x")[0][0]["name"] == 0
 
 
-def test_some_are_known_and_guessed_all_the_same(probed_runs):
-    """Known by the document and answered wrong: lines 3 and 4 of the first seed, line 3 of the second."""
-    assert analysis.guessed_though_known(probed_runs, "x") == Share(2, 3, 2)
-    assert analysis.guessed_though_known(probed_runs, "z") == Share(0, 0, 1)
+def test_those_known_from_the_document_are_counted_by_the_questions_facts(probed_runs):
+    for run in probed_runs:
+        for number, question in enumerate(run.questions):
+            question["finetuning"] = number
+    known = {numbers: analysis.known_from_document(probed_runs, "x", lambda facts: facts["finetuning"] in numbers)
+             for numbers in ((0,), (1,), (2,), (0, 3))}
+    assert known == {(0,): Share(1, 2, 2), (1,): Share(0, 0, 2), (2,): Share(2, 2, 2), (0, 3): Share(2, 4, 2)}
+    assert analysis.known_from_document(probed_runs, "z", lambda facts: True) == Share(0, 0, 1)
 
 
 def test_every_answer_is_of_one_kind(two_runs):

@@ -280,9 +280,14 @@ def read_whole(end):
 
 @dataclass
 class PlaceEnd:
-    """People whose place ends among these characters: how many of a row's answers are right, and the mean of read_whole()."""
+    """
+    People whose place ends among these characters: how many of a row's answers are right, how many are known from the document, and how
+    many of these are answered right (nobody, if that has not been measured), and the mean of read_whole().
+    """
     characters: str
     right: Share
+    known: Share
+    found: Share
     read: float
 
 
@@ -293,7 +298,9 @@ def by_place_end(runs, row):
     shares, ends = split(runs, row, characters), defaultdict(list)
     for question in runs[0].questions:
         ends[characters(question)].append(question["place_end"])
-    return [PlaceEnd(among, shares[among], statistics.fmean(map(read_whole, ends[among])))
+    return [PlaceEnd(among, shares[among], known_from_document(runs, row, lambda facts: characters(facts) == among),
+                     share_of(rungs(runs, row), lambda person: person["document"] and characters(person["facts"]) == among,
+                              lambda person: person["question"]), statistics.fmean(map(read_whole, ends[among])))
             for among in ("1–56", "57–84", "85–112") if among in shares]
 
 
@@ -458,30 +465,61 @@ def by_person(runs, row):
     return list(people.values())
 
 
-def compared(runs, row):
+def compared(runs, row, correct):
     """
-    The probabilities of the answers about people whose place was within reach of pretraining ("early"), and of those about invented
-    people; in a list for each person.
+    The probabilities of the right (correct: 1) or wrong (0) answers about people whose place was within reach of pretraining ("early"), and
+    of those about invented people; in a list for each person.
     """
     early = defaultdict(list)
     for run in runs:
         for number, question in enumerate(run.questions if row in run.rows else ()):
-            if question["document"] == "early":
-                early[number].append(run.rows[row].answers[number]["probability"])
-    return list(early.values()), [[answer["probability"] for answer in group] for group in by_person(runs, row)]
+            answer = run.rows[row].answers[number]
+            if question["document"] == "early" and answer["correct"] == correct:
+                early[number].append(answer["probability"])
+    return [early[number] for number in sorted(early)], [[answer["probability"] for answer in one] for one in by_person(runs, row)]
 
 
-def told_apart(runs, row):
+def told_apart(runs, row, correct):
     """
-    The probability that an answer about somebody whose place was within reach of pretraining ("early") has a higher probability than
-    one about an invented person (the area under the ROC curve), and its 95% interval with other people. 1/2: no difference. The names may
-    differ in kind as well, so that a row that was not pretrained need not have 1/2 and is what others are to be compared with. None if
-    there are no such people.
+    The probability that a right (correct: 1) or wrong (0) answer about somebody whose place was within reach of pretraining ("early") has
+    a higher probability than one about an invented person (the area under the ROC curve), and its 95% interval with other people. 1/2: no
+    difference. The names may differ in kind as well, so that a row that was not pretrained need not have 1/2. None without both.
     """
-    early, invented = compared(runs, row)
+    early, invented = compared(runs, row, correct)
     if not early or not invented:
         return None
     return higher(*(sorted(p for group in groups for p in group) for groups in (early, invented))), higher_interval(early, invented)
+
+
+@dataclass
+class SameName:
+    """Pairs of invented people whose names have the first word in common: how often both get the same answer."""
+    same: Share
+    by_chance: float        # the share to expect if the answers were dealt out anew among all invented people
+    most_by_chance: float   # the largest share in DRAWS such deals
+
+
+def same_name(runs, row):
+    """A SameName of the answers within each run, pooled; None without pairs."""
+    groups = []  # of each run the numbers of its answers' places, and the pairs as indices into them
+    for run in runs:
+        answers = run.rows[row].invented if row in run.rows else []
+        first = np.array([answer["question"].removeprefix("Where was ").split(" ")[0] for answer in answers])
+        one, other = np.nonzero(np.triu(np.equal.outer(first, first), k=1))
+        if len(one):
+            groups.append((np.unique([answer["prediction"] for answer in answers], return_inverse=True)[1], one, other))
+    total = sum(len(one) for _, one, _ in groups)
+    if not total:
+        return None
+    dealt = np.random.RandomState(0)
+    deals = [sum(np.sum(places[one] == places[other]) for places, one, other in
+                 ((dealt.permutation(places), one, other) for places, one, other in groups)) for _ in range(DRAWS)]
+    by_chance = 0
+    for places, one, _ in groups:
+        counts = np.bincount(places)
+        by_chance += len(one) * float(np.sum(counts * (counts - 1))) / (len(places) * (len(places) - 1))
+    same = sum(int(np.sum(places[one] == places[other])) for places, one, other in groups)
+    return SameName(Share(same, total, len(groups)), by_chance / total, max(deals) / total)
 
 
 # From what a model knows to what it can be asked for: the columns of ROW.recall.tsv, see tools/recall.py, and its answer to the question.
@@ -491,15 +529,16 @@ RUNGS = ("document", "document_other_own", "document_other_other", "sentence", "
 def rungs(runs, row):
     """
     For each run that has measured what the row knows, for each question whose place stands early: {rung: 1, 0, or None where it could not
-    be asked}, the kind of the answer to the question, and "name": 1 if one at least of three texts finds the place that have of the
-    person only the name, the sentence, the question, and the document of the one before, into which the name is put.
+    be asked}, the question's facts, and "name": 1 if one at least of three texts finds the place that have of the person only the name:
+    the sentence, the question, and the document of the one before, into which the name is put.
     """
     found = []
     for run in runs:
         if row in run.rows and run.rows[row].recall:
-            answers = {answer["line"]: answer for answer in run.rows[row].answers}
+            asked = {answer["line"]: {"facts": question, "question": answer["correct"]}
+                     for question, answer in zip(run.questions, run.rows[row].answers)}
             lines = run.rows[row].recall
-            people = [{**line, "question": answers[line["line"]]["correct"], "kind": answers[line["line"]]["kind"]} for line in lines]
+            people = [{**line, **asked[line["line"]]} for line in lines]
             for person, before in zip(people, [lines[-1], *lines]):
                 person["name"] = int(1 in (person["sentence"], person["question"], before["document_other_other"]))
             found.append(people)
@@ -522,10 +561,9 @@ def crossed(runs, row, given, then):
     return share_of(rungs(runs, row), lambda person: person[given] and person[then] is not None, lambda person: person[then])
 
 
-def guessed_though_known(runs, row):
-    """Of those whose place the pretrained model knows from the document and who are answered wrong: the Share of answers of finetuning."""
-    return share_of(rungs(runs, row), lambda person: person["document"] and not person["question"],
-                    lambda person: person["kind"] == "in finetuning")
+def known_from_document(runs, row, among):
+    """The Share of those whose place the pretrained model knows from the document, of people of whom among(question's facts) holds."""
+    return share_of(rungs(runs, row), lambda person: among(person["facts"]), lambda person: person["document"])
 
 
 def share_of(found, among, holds):

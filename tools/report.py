@@ -15,9 +15,9 @@ from pathlib import Path
 import analysis
 from analysis import Share
 from brief import in_brief
+from knowledge import knowledge_section, lateness
 from part3 import essay
-from pieces import (LABELS, ORDER, REPORTED, RUNG_LABELS, below, between, counted, having, heading, name_of, number, percent, prose,
-                    rows_in, shown, table)
+from pieces import LABELS, ORDER, REPORTED, between, having, heading, name_of, number, percent, prose, rows_in, shown, table
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -72,8 +72,8 @@ def finetuning_seeds_section(records, by_data):
                       ", ".join(percent(share) for share in shares[len(first):]), percent(statistics.fmean(shares)),
                       f"{100 * statistics.stdev(shares):.1f} points" if len(shares) > 1 else "–"])
     return [] if not lines else [prose("""
-        The same pretrained models, finetuned anew with other seeds (`tools/finetuning_seeds.py`): so much of the spread between seeds is
-        due to finetuning alone."""), "", table(["data", "", "seed of pretraining", "dev accuracy, as above", "finetuned with other seeds",
+        The same pretrained models, finetuned anew with other seeds (`tools/finetuning_seeds.py`): so much an accuracy varies with the seed
+        of finetuning alone."""), "", table(["data", "", "seed of pretraining", "dev accuracy, as above", "finetuned with other seeds",
                                                  "mean of all", "standard deviation"], *lines), ""]
 
 
@@ -85,10 +85,9 @@ def results_section(by_data, finetuning_seeds=()):
                   *([REPORTED_BY, ""] if data == "course" else []), results_table(runs, data == "course"), ""]
     return parts + [prose("""
         An interval says where the accuracy would lie with other questions of the same kind and, where there are several seeds, other seeds.
-        It is Wilson's interval of a share, with the number of questions replaced by the one at which a plain share would vary as much as
-        this mean over questions and seeds does (`tools/analysis.py`, `accuracy_interval`), and wider by Student's t where there are few
-        seeds. With one seed it knows nothing
-        of how seeds differ: public copies of the assignment differ by 4 to 5 points (standard deviation) with the same recipe."""), "",
+        It is Wilson's interval with an effective number of questions, since the answers of several seeds to one question are not
+        independent (`tools/analysis.py`, `accuracy_interval`), and wider by Student's t where there are few seeds. With one seed it does
+        not include how seeds differ: public copies of the assignment differ by 4 to 5 points (standard deviation) with the same recipe."""), "",
         *finetuning_seeds_section(finetuning_seeds, by_data)]
 
 
@@ -96,7 +95,7 @@ def results_section(by_data, finetuning_seeds=()):
 
 def training_section(by_data, plots):
     parts = ["## The training", "",
-             prose("""The first table has a line for each run. Losses are training losses in nats a character that is to be predicted,
+             prose("""The first table has a line for each run. Losses are training losses, in nats per predicted character,
              each a mean over steps: the first ten of pretraining; those of the epoch that is a quarter, half, three quarters or all
              of the way through it; and the last of finetuning, ten at the most."""), ""]
     for data, runs in by_data.items():
@@ -175,19 +174,37 @@ def first_steps_section(records):
                           for of_runs in means)])
     steps = len(records[0]["each_on_its_way"]["plain"])
     return ["### The first steps, held against the plain way", "", prose(f"""
-        Is an accuracy above or below the reported ones due to another experiment? `tests/first_steps.py` trains the first steps of
-        pretraining also by an independent plain implementation of what the course does (`tests/plain.py`: float32, all rows padded, nothing
-        left out). First {steps} steps without dropout, from the same initial parameters and on the same batches, where only rounding may
-        differ. *In each step*: loss and gradient from the plain way's parameters there, the largest difference of the losses, and the
-        length of the gradients' difference as a share of the gradient's length, median and largest; it is large where rounding is
-        magnified, in steps where the loss leaps. *On its own way*: the largest difference of the losses where each goes on with its own
-        parameters. At this learning rate a difference may grow fast, so that beside it stands how far the plain way comes from itself when
-        its initial parameters are off by as little as rounding."""), "",
+        Could a difference from the reported accuracies come from an error in this code? `tests/first_steps.py` trains the first steps of
+        pretraining twice: *here*, by this code, and *the plain way*, by a slow, independent implementation of what the course does
+        (`tests/plain.py`: float32, all rows padded, nothing left out). First {steps} steps without dropout, from the same initial
+        parameters and on the same batches, where only rounding may differ. *In each step*: both start from the plain way's parameters there; the
+        largest difference of their losses, and the length of their gradients' difference as a share of the gradient's length, median and
+        largest (large where rounding is magnified, as when the loss leaps). *On its own way*: each goes on with its own parameters; the
+        largest difference of their losses. For comparison, the plain way once more, its initial parameters changed by 1e-7."""), "",
         table(["", "", "in each step: loss", "gradient, median", "gradient, largest", "on its own way: loss in the first five",
                "in the first ten", f"in all {steps}"], *each), "",
+        *what_first_steps_say(records), "",
         "Then with dropout, each with its own initial parameters, corruption and dropout: the mean training loss, and that of the lowest "
         "and the highest seed.", "",
         table(["training loss", "", "seeds", *(f"steps {first}–{last}" for first, last in spans)], *own), ""]
+
+
+def what_first_steps_say(records):
+    """One paragraph: how close float32 is in each step, and where a way leaves the other at a leap of the loss."""
+    exact = [one["in_each_step"]["float32"] for one in records if "float32" in one["in_each_step"]]
+    if not exact:
+        return []
+    text = f"""In float32, from the same parameters, losses agree to {max(max(one['losses']) for one in exact):.1g} and gradients to
+        {max(max(one['gradients']) for one in exact):.1g} of their length."""
+    for one in (one for one in records if "float32" in one["each_on_its_way"]):
+        plain, here = (one["each_on_its_way"][way] for way in ("plain", "float32"))
+        off = [abs(a - b) for a, b in zip(plain, here)]
+        step = off.index(max(off))
+        if off[step] > 0.1 and step and max(plain[step], here[step]) - here[step - 1] > 0.1:
+            text += f""" Left to itself, {one['variant']} differs by at most {max(off[:step]):.1g} up to step {step}. In step {step + 1} the
+                loss leaps, here to {here[step]:.2f}, the plain way's to {plain[step]:.2f}: in such a step rounding is magnified."""
+            text += f" In the next it differs by {off[step + 1]:.1g}." if step + 1 < len(off) else ""
+    return ["", prose(text)]
 
 
 # ---- recall or guess ------------------------------------------------------------------------------------------------
@@ -209,43 +226,23 @@ def recall_section(by_data, plots):
         parts += [*invented_table(runs, rows), *kinds_table(runs, rows)]
     return parts + [prose("""
         A place is *in the document* if its words stand there, as the birth place or otherwise. Pretraining cuts every document off after
-        4 to 112 characters, at random each time, so that what stands early is read oftener than what stands late, and what ends after 112
-        never whole."""), "", *lateness(by_data), *knowledge_section(by_data, plots)]
-
-
-def lateness(by_data, row="vanilla.pretrain"):
-    """Whether accuracy falls with how late a place stands, in each data set of which the figures tell: how often both ends are read."""
-    found = {data: analysis.by_place_end(runs, row) for data, runs in by_data.items()}
-    ends = {data: (groups[0], groups[-1]) for data, groups in found.items() if len(groups) > 1}
-    falling = {data for data, (first, last) in ends.items() if first.right.interval()[0] > last.right.interval()[1]}
-    texts = []
-    for data, (first, last) in sorted(ends.items(), key=lambda item: item[0] not in falling):
-        if data not in falling and first.right.interval()[1] < last.right.interval()[0]:
-            continue  # a rise, of which nothing is known
-        what = "accuracy falls with how late a place stands"
-        if data not in falling:
-            what = "no such fall can be seen"
-        text = f"""On {name_of(data)} {what}: of the answers of the row “{LABELS[row]}” {percent(first.right.value)} are right where the
-            place ends among characters {first.characters} ({between(first.right.interval())}), {percent(last.right.value)} where it ends
-            among characters {last.characters} ({between(last.right.interval())})."""
-        closer = data not in falling and any(ends[other][0].read / ends[other][1].read > first.read / last.read for other in falling)
-        text += f""" The former are read whole in {percent(first.read, 0)} of pretraining's passes over their document, the latter in
-            {percent(last.read, 0)}"""
-        texts.append(prose(text + (": these places stand at more similar positions, so that less of a difference is to be expected."
-                                   if closer else ".")))
-    return [" ".join([*texts, "In brackets 95% intervals."]), ""] if falling else []
+        4 to 112 characters, at random each time, so that what stands early is read more often than what stands late, and what ends after
+        character 112 is never read whole."""), "", *lateness(by_data), *knowledge_section(by_data, plots)]
 
 
 def invented_table(runs, rows):
     lines = []
     for row in rows:
-        found, apart = analysis.guessing(runs, row), analysis.told_apart(runs, row)
+        found, same = analysis.guessing(runs, row), analysis.same_name(runs, row)
         if found is None:
             continue
         cells = [LABELS[row], f"{found.asked:,}", *(percent(found.shares.get(city, 0)) for city in ("London", "Paris")),
                  ", ".join(f"{shown(place)} {percent(share, 0)}" for place, share in list(found.shares.items())[:5]), len(found.shares),
                  f"{found.median_probability:.3f}", percent(found.above_half),
-                 "–" if apart is None else f"{apart[0]:.2f} ({apart[1][0]:.2f}–{apart[1][1]:.2f})"]
+                 *("–" if apart is None else f"{apart[0]:.2f} ({apart[1][0]:.2f}–{apart[1][1]:.2f})"
+                   for apart in (analysis.told_apart(runs, row, correct) for correct in (1, 0))),
+                 "–" if same is None else f"{percent(same.same.value)} of {same.same.total:,} pairs; by chance {percent(same.by_chance)}, "
+                                          f"at most {percent(same.most_by_chance)}"]
         if found.expected is not None:
             cells += [f"{percent(found.expected)} ({between(found.expected_interval)})",
                       f"{percent(found.shuffled)} ({between(found.shuffled_interval)})", percent(found.best)]
@@ -254,21 +251,23 @@ def invented_table(runs, rows):
         return []
     head = ["asked about invented people", "questions", "answering London", "answering Paris", "the five most frequent answers",
             "different answers", "median of the answers' probabilities", "answers with a probability above ½",
-            "told apart from people who could be read of (AUROC)"]
+            "right dev answers more probable (AUROC)", "wrong dev answers more probable (AUROC)", "same first name, same answer"]
     if runs[0].invented_world:
         head += ["right, expected", "right, expected, if shuffled", "right, expected, of the best guess from the name"]
     note = prose("""
-        Nobody of these names is in any document. *Told apart*: how often an answer about somebody whose place could be read early has a
-        higher probability than one about an invented person; ½ is no difference, 1 a perfect one. The row without pretraining, which has
-        read no document, is the control: a difference there is one between the names. In brackets 95% intervals, by drawing anew which
-        people are asked about (`tools/analysis.py`, `mean_interval`, `higher_interval`); of how seeds differ they know nothing.""")
+        No document has any of these names. *More probable*: how often a right, or a wrong, answer about somebody whose place stands
+        within the first 112 characters has a higher probability than an answer about an invented person; ½ is no difference, 1 a perfect
+        one. In the row without pretraining, which has read no document, any departure from ½ comes from the names and from which answers
+        happen to be right. *Same first name*: how often two invented people of whom that holds get the same answer, and how often answers
+        that are dealt out among all of them at random agree so, on the mean and at most in 2,000 deals. In brackets 95% intervals, by the
+        bootstrap over people (`tools/analysis.py`, `mean_interval`, `higher_interval`); they do not include how seeds differ.""")
     if runs[0].invented_world:
         note += " " + prose("""
             *Right, expected*: the probability, by the rules that the world was drawn from, that somebody of such a name was born in the
-            place answered; *shuffled*: in the place that somebody else of them was given. The first above the second is guessing from the
-            name.""")
+            place answered; *shuffled*: the same after the answers are exchanged among these people. Where the first exceeds the second, the
+            answers depend on the name.""")
     else:
-        note += " The names are of the cultures of `tools/make_corpus.py` and need not look like those of this corpus."
+        note += " The names are drawn from the name cultures of `tools/make_corpus.py` and need not look like those of this corpus."
     return [table(head, *lines), "", note, ""]
 
 
@@ -283,88 +282,6 @@ def kinds_table(runs, rows):
     return [table(["what the dev answers are", *(LABELS[row] for row in rows)], *lines), ""]
 
 
-def knowledge_section(by_data, plots):
-    """What a model goes on with without being asked, beside what it answers; nothing of records that have not measured it."""
-    parts = []
-    for data, runs in by_data.items():
-        ladders = {row: analysis.ladder(runs, row) for row in rows_in(runs)}
-        ladders = {row: rungs for row, rungs in ladders.items() if rungs}
-        if not ladders:
-            continue
-        heads = [f"{LABELS[row]} ({number(rungs['document'].seeds, 'seed')})" for row, rungs in ladders.items()]
-        lines = [[RUNG_LABELS[rung], *(in_a_cell(rungs[rung]) for rungs in ladders.values())] for rung in analysis.RUNGS]
-        crosses = [[name, *(in_a_cell(analysis.crossed(runs, row, given, then)) for row in ladders)] for name, given, then in (
-            ("the question finds: known from the document", "question", "document"),
-            ("are known from the document: found by the question", "document", "question"),
-            ("the sentence finds: found by the question", "sentence", "question"))]
-        crosses.append(["are asked about: found by the sentence, the question or another's document with their name",
-                        *(in_a_cell(analysis.by_name_alone(runs, row)) for row in ladders)])
-        parts += [heading(data, 4), "",
-                  *plots(data, "ladder", "Bars of the share of people with whose place a model goes on, for each text that it is given."),
-                  table(["goes on with the place, or answers it", *heads], *lines), "",
-                  table(["of the people whom …", *heads], *crosses), "",
-                  *what_is_known(data, ladders, {row: analysis.by_name_alone(runs, row) for row in ladders})]
-    return [] if not parts else ["### What it knows and what it can be asked for", "", prose("""
-        A question finds only what can be asked for. What a model has learned of somebody can be measured without asking: it is given a text
-        to go on with, character by character the most probable one, and goes on with the place or not (`tools/recall.py`). The people are
-        those of the dev questions whose place stands within the first 112 characters of their document. *The sentence* is always the
-        same, of the name alone; on the quick corpus it begins with “Entry for”, as the documents do. *Another name*: the full name and
-        the last name of the next one of these people in place of the person's own, where both have different places. *Known from the
-        document*: the pretrained model goes on with the place after the person's own document. In brackets 95% intervals."""), "", *parts]
-
-
-def in_a_cell(share):
-    return f"{share.count} of {share.total}: {percent(share.value)} ({between(share.interval())})" if share.total else "–"
-
-
-def what_is_known(data, ladders, by_name):
-    """
-    What the figures of the rows' ladders say, where their intervals do: a paragraph for the first row that they say something of, and
-    for the others what differs from it. by_name: {row: analysis.by_name_alone()}.
-    """
-    claims = {row: claims_of(rungs, by_name[row]) for row, rungs in ladders.items()}
-    paragraphs, first = [], None
-    for row, found in claims.items():
-        if not found:
-            continue
-        if first is not None and set(found) == set(claims[first]):
-            text = f"The same holds of the row “{LABELS[row]}”."
-            other = [sentence for topic, (claim, sentence) in found.items() if claim != claims[first][topic][0]]
-            text += " What differs: " * bool(other) + " ".join(other)
-        else:
-            text = f"On {name_of(data)} the row “{LABELS[row]}” " + " ".join(sentence for _, sentence in found.values())
-        first = first or row
-        paragraphs += [prose(text), ""]
-    return paragraphs
-
-
-def claims_of(rungs, by_name):
-    """{topic: (which of the possible claims, the sentence that makes it)} of one row, as far as its intervals bear it."""
-    document, own, others, sentence, question, finetuned, _ = (rungs[rung] for rung in analysis.RUNGS)
-    if document.interval()[0] <= 0.5 or not below(question, document):
-        return {}
-    found = {"document": (True, f"""has most of these places by heart: after the person's own document up to the place the pretrained
-        model goes on with exactly the place of {counted(document)}.""")}
-    if own.total and below(own, document):
-        other = f", and to that of the person named for {counted(others)}" if below(own, others) else ""
-        found["name"] = (bool(other), f"""It goes by the name: with another name put in, the same documents lead to their place for
-            {counted(own)}{other}.""")
-    if below(sentence, document):
-        found["sentence"] = (True, f"""But the name alone calls up less: after a sentence that has nothing else of the person, it is the
-            place of {counted(sentence)}.""")
-    than = ("fewer than that sentence finds" if below(question, sentence) else "more than that sentence finds" if below(sentence, question)
-            else "as many as that sentence finds, within the intervals")
-    found["question"] = (than, f"Asked after finetuning, it is right about {counted(question)}, {than}.")
-    if all(below(one, by_name) for one in (others, sentence, question) if one.total):
-        found["together"] = (True, f"""And not the same people: the sentence, the question and another's document with the name put in
-            find together the places of {counted(by_name)}, more than each of them. Whether a name calls up its place depends on the words
-            around it.""")
-    if below(finetuned, document):
-        found["finetuned"] = (True, f"""Finetuning has a price: after the same documents the finetuned model goes on with the place of
-            {counted(finetuned)}, so that part of what was known has been overwritten or is no longer reached in this way.""")
-    return found
-
-
 # ---- how far an answer can be believed ------------------------------------------------------------------------------
 
 COVERAGES = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
@@ -374,13 +291,13 @@ def belief_section(by_data, plots):
     parts = ["## How far an answer can be believed", "",
              prose("""The probability of an answer is the product over its characters and the ⁇ that closes it, as `evaluate --scores_path
              FILE.tsv` writes it. A model that may decline answers only where it is above a threshold."""), "",
-             prose("""*Answering 5%* in the tables: of the twentieth of all questions whose answers have the highest probabilities, so many
-             are answered right; in brackets the threshold, the lowest of these probabilities. It is read off the same dev questions that
+             prose("""*Answering 5%* in the tables: accuracy on the 5% of the questions whose answers have the highest probabilities
+             (coverage 5%); in brackets the threshold, the lowest of these probabilities. It is read off the same dev questions that
              are judged by it, so that on others a little less is to be expected. *Right above wrong*: how often a right answer has a
              higher probability than a wrong one (the area under the ROC curve; ½ is chance), with its 95% interval by drawing the questions
-             anew, unless fewer than ten answers are right. *Calibration error*: how far the share of right answers lies from the
-             probability claimed, on the mean over ten bins of as many answers each. With so few answers it is
-             not zero either for probabilities that are perfectly calibrated; the column beside it says what it would be then."""), ""]
+             anew, unless fewer than ten answers are right. *Calibration error* (ECE): the mean difference between
+             accuracy and mean probability over ten bins of as many answers each. With so few answers even a perfectly calibrated model
+             would not have 0; the next column gives what it would have."""), ""]
     for data, runs in by_data.items():
         lines = []
         for row in rows_in(runs):
@@ -441,7 +358,7 @@ def runs_section(by_data):
     first = next(iter(by_data.values()))[0]
     commands = [stage["command"] for row in first.facts["rows"].values() for stage in row["stages"].values()]
     default = first.facts["recipe"] == "course" and not all(" --recipe " in command for command in commands)
-    return parts + ["The commands of the first of these runs, without the folders of data and run (each record has its own)."
+    return parts + ["The commands of the first run, with the names of folders left out (each record has its own)."
                     + " One without `--recipe` runs by the default, `course`." * default, "",
                     *(f"    {command}" for command in commands), ""]
 
