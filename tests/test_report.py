@@ -1329,13 +1329,13 @@ def test_readme_gets_a_column_for_each_seed_and_their_mean(tmp_path):
     written = {seed: write_record(tmp_path / "quick" / f"seed{seed}", seed=seed) for seed in (1, 0)}
     text = readme_tables.quick_table(tmp_path)
     lines = parsed(text + "\n")["dev accuracy, 40 people"]
-    assert list(lines[0])[1:] == ["seed 0", "seed 1", "mean", "reported for the full experiment"]
+    assert list(lines[0])[1:] == ["seed 0", "seed 1", "mean"]
     for row in ROWS:
         right = [sum(one["correct"] for one in written[seed][row]["dev"]) for seed in (0, 1)]
         (line,) = of_row(lines, row)
-        assert list(line.values())[1:] == [share(right[0], 40), share(right[1], 40), share(sum(right), 80), report.REPORTED[row][0]]
+        assert list(line.values())[1:] == [share(right[0], 40), share(right[1], 40), share(sum(right), 80)]
     best = 100 * statistics.fmean(question["best_guess_probability"] for question in make_questions(40, True))
-    assert list(of_row(lines, "name_only")[0].values())[1:] == [f"{best:.1f}%"] * 3 + ["–"]
+    assert list(of_row(lines, "name_only")[0].values())[1:] == [f"{best:.1f}%"] * 3
     assert text.endswith("Measured on: a machine (training in bfloat16; torch 2.13); 9.5 to 9.5 minutes a seed.")  # see write_record()
 
 
@@ -1355,6 +1355,15 @@ def test_readmes_table_of_the_bundled_corpus_has_what_was_measured_on_it_alone(t
     text = readme_tables.bundled_table(tmp_path)
     assert text.startswith(report.results_table(analysis.load_runs(tmp_path)["bundled"], reported=False) + "\n\nMeasured on: a machine")
     assert "14.6–28.0" not in text and report.LABELS["name_only"] in text and "not run yet" in text
+
+
+def test_readme_has_what_was_found_on_the_courses_files_as_results_has_it(tmp_path):
+    write_record(tmp_path / "quick", count=MANY)
+    assert readme_tables.brief_lines(tmp_path) == "(not measured yet)"
+    write_record(tmp_path / "course", data="course", invented=False, recipe="course", count=MANY)
+    text = readme_tables.brief_lines(tmp_path)
+    assert f"## In brief\n\n{text}\n\n## The numbers" in report.page(
+        {"course": analysis.load_runs(tmp_path)["course"]}, lambda *_: []) and text.count("\n- ") > 2
 
 
 def test_readme_says_how_long_pretraining_by_the_courses_recipe_took(tmp_path):
@@ -1383,9 +1392,9 @@ def test_readme_says_what_was_survived(tmp_path):
 
 
 def test_between_its_marks_readme_is_made_anew_and_elsewhere_left_alone(monkeypatch, tmp_path):
-    names = ("results", "bundled", "quick", "speed", "safety", "corpus")
+    names = ("results", "bundled", "brief", "quick", "speed", "safety", "corpus")
     for name in names:
-        monkeypatch.setattr(readme_tables, f"{name}_table", lambda results, name=name: f"{name} of {results.name}")
+        monkeypatch.setattr(readme_tables, "brief_lines" if name == "brief" else f"{name}_table", lambda results, name=name: f"{name} of {results.name}")
 
     def text(inner):
         parts = [f"{readme_tables.START.format(name)}\n{inner(name)}{readme_tables.END}\nafter {name}" for name in reversed(names)]
