@@ -9,8 +9,11 @@ import math
 import os
 import pickle
 import re
+import subprocess
+import sys
 import warnings
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -486,3 +489,22 @@ def test_no_more_is_read_than_a_model_can_take(tiny_model, tmp_path, monkeypatch
     with open(tmp_path / "a.params", "wb") as file:
         file.truncate(10 ** 12)
     check_refused(tiny_model, tmp_path / "a.params", "not a parameter file of this model: larger than 1000 bytes")
+
+
+def test_loading_draws_no_random_numbers(tmp_path):
+    save_params(gpt("vanilla"), tmp_path / "a.params")
+    model, before = gpt("vanilla"), torch.get_rng_state()
+    load_params(model, tmp_path / "a.params")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_loading_does_not_wait_for_torchs_compiler(variant, tmp_path):
+    """Whose import takes longer than the rest of what evaluating a hundred names does."""
+    save_params(gpt(variant), tmp_path / "a.params")
+    program = ("import sys, torch; from checkpoint import load_params; from model import GPT, GPTConfig; "
+               f"model = GPT(GPTConfig(12, 8, {variant}=True, **{SIZES!r})); load_params(model, 'a.params'); model(torch.ones(1, 3).long()); "
+               "print('torch._dynamo' in sys.modules)")
+    found = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True,
+                           env={**os.environ, "PYTHONPATH": str(Path(checkpoint.__file__).parent)})
+    assert found.stdout.splitlines()[-1] == "False"
