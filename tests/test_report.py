@@ -1376,6 +1376,21 @@ def test_readme_says_how_long_pretraining_by_the_courses_recipe_took(tmp_path):
     assert readme_tables.results_table(tmp_path).endswith(" Pretraining took 20 to 25 minutes (vanilla), 20 minutes (synthesizer).")
 
 
+def test_readme_has_an_earlier_benchmark_of_another_machine(tmp_path):
+    record = json.loads((ROOT / "results" / "benchmark.json").read_text(encoding="utf-8"))
+    (tmp_path / "benchmark.json").write_text(json.dumps(record))
+    alone = readme_tables.speed_table(tmp_path)
+    plain, fast = ({**record["rows"][0], "variant": "vanilla", "task": "pretrain", "way": way, "rounds": [{"unit": unit}] * 2}
+                   for way, unit in (("plain", 6.0), ("bfloat16", 1.5)))
+    (tmp_path / "benchmark.old.json").write_text(json.dumps(
+        {"hardware": "an old machine", "matrix_peak": [{"float32": 2e11, "bfloat16": 3e11}, {"float32": 1e11, "bfloat16": 4e11}],
+         "rows": [plain, fast]}))
+    added = ("An earlier measurement, on an old machine, a product of 2048-square matrices at 200 GFLOP/s in float32, 400 GFLOP/s in "
+             "bfloat16: vanilla pretrain bfloat16 4.0×.")
+    text = readme_tables.speed_table(tmp_path)
+    assert added in text and text.replace(f"\n{added}\n", "") == alone
+
+
 def test_readme_says_what_was_survived(tmp_path):
     assert readme_tables.safety_table(tmp_path) == "(not measured yet)"
     kills = {"function": "finetune", "variant": "vanilla", "recipe": "quick", "epochs": 30, "kills": 21, "while_writing": 10,

@@ -5,6 +5,7 @@ line of JSON.
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,14 +20,22 @@ from hardware import choose_device, choose_precision  # noqa: E402
 
 def hardware():
     """The machine in words: the GPU where torch has one, and the processor with the number of its cores."""
-    name = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            name = next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    cpu = f"{name}, {os.cpu_count()} cores"
+    cpu = f"{processor()}, {os.cpu_count()} cores"
     return f"{torch.cuda.get_device_name()}; {cpu}" if torch.cuda.is_available() else cpu
+
+
+def processor(path="/proc/cpuinfo"):
+    """The processor's name; with family and model where it has no number in it, as virtual machines hide it."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            first, *_ = file.read().split("\n\n")
+    except OSError:
+        first = ""
+    facts = dict(re.findall(r"(?m)^([^:\t]*)\t*: (.+)", first))
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" in facts and not re.search(r"\d", name):
+        name += f" (family {facts['cpu family']}, model {facts.get('model')})"
+    return name
 
 
 def versions():

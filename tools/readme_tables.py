@@ -93,16 +93,13 @@ def corpus_table(results):
 
 
 def speed_table(results):
-    """What tools/benchmark.py measured last, and where."""
+    """What tools/benchmark.py measured last, and where; and what it had measured on other machines, in benchmark.NAME.json."""
     path = results / "benchmark.json"
     if not path.exists():
         return "(not measured yet)"
     record = json.loads(path.read_text(encoding="utf-8"))
-    peak = ", ".join(f"{max(peaks[name] for peaks in record['matrix_peak']) / 1e9:.0f} GFLOP/s in {name}"
-                     for name in record["matrix_peak"][0])
     lines = [benchmark.table(record), "",
-             f"Measured on: {record['hardware']}, a product of 2048-square matrices at {peak}; Python {record['versions']['python']}, "
-             f"torch {record['versions']['torch']}; {'the bundled corpus' if record['data'] == 'bundled' else 'the course’s files'}; "
+             f"Measured on: {computer(record)}; Python {record['versions']['python']}, torch {record['versions']['torch']}; {'the bundled corpus' if record['data'] == 'bundled' else 'the course’s files'}; "
              f"{' or '.join(sorted({str(len(row['rounds'])) for row in record['rows']}))} rounds, median (and range)."]
     lines += ["", "A fast pretraining step, forward and backward, by kind of operation, and what could be gained at the most, that is if",
               "the products of matrices ran at the processor's peak and all else took no time:", "",
@@ -112,12 +109,24 @@ def speed_table(results):
             shares = [*one["profile"].values(), 1 - sum(one["profile"].values())]
             lines.append(row([f"{one['variant']}, {one['way']}", *(f"{share:.0%}" for share in shares),
                               f"{benchmark.limit(record, one):.1f}× the plain way"]))
+    for path in sorted(results.glob("benchmark.*.json")):
+        other = json.loads(path.read_text(encoding="utf-8"))
+        ratios = ", ".join(f"{one['variant']} {one['task']} {one['way']} {benchmark.ratio_of(other, one):.1f}×"
+                           for one in other["rows"] if one["way"] != "plain")
+        lines += ["", f"An earlier measurement, on {computer(other)}: {ratios}."]
     lines.append("")
     for variant, different in record.get("different_answers", {}).items():
         rounds = next(len(one["rounds"]) for one in record["rows"] if (one["variant"], one["task"]) == (variant, "evaluate"))
         lines.append(f"Of {rounds * record['questions']} answers of the {variant} model, {different or 'none'} differ between plain and "
                      "fast.")
     return "\n".join(lines)
+
+
+def computer(record):
+    """Where a benchmark was measured, with what its processor does at the most."""
+    peak = ", ".join(f"{max(peaks[name] for peaks in record['matrix_peak']) / 1e9:.0f} GFLOP/s in {name}"
+                     for name in record["matrix_peak"][0])
+    return f"{record['hardware']}, a product of 2048-square matrices at {peak}"
 
 
 READERS = {"corpus": "a pretraining corpus", "examples": "dataset.py's files", "finetuning": "a finetuning corpus",
