@@ -10,6 +10,7 @@ import sys
 import pytest
 
 import analysis
+import pieces
 import report
 from test_report import LADDER_LABELS, ROWS, make_log, make_questions, probed, probed_interval, write_record
 
@@ -192,7 +193,7 @@ def test_the_ladders_bars_are_the_shares_of_its_table(case, axes_of, tmp_path):
         assert {hexadecimal(bar.get_facecolor()) for bar in container} == {plots.THEMES["light"]["rows"][row]}
         shares = [probed(written, row, rung) for rung in LADDER_LABELS]
         assert [bar.get_width() for bar in container] == pytest.approx([count / total for count, total, _ in shares])
-        assert names == [f"{label}\n({total // seeds} people)" for label, (_, total, seeds) in zip(report.RUNG_LABELS.values(), shares)]
+        assert names == [f"{label}\n({total // seeds} people)" for label, (_, total, seeds) in zip(pieces.RUNG_LABELS.values(), shares)]
         for segment, found in zip(container.errorbar.lines[2][0].get_segments(), shares, strict=True):
             assert sorted(x for x, _ in segment) == pytest.approx(probed_interval(*found), abs=1e-9)
     assert axes.get_xlim() == (0, 1) and "100" in [label.get_text() for label in axes.get_xticklabels()]
