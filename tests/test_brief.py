@@ -10,8 +10,8 @@ import pytest
 import analysis
 import brief
 import pieces
-from test_report import (LADDER_LABELS, LITTLE, MANY, MUCH, RECALLS, ROWS, SKILL, apart, figures, lifted, lower, make_questions, page_of,
-                         pooled, probed, share, write_record)
+from test_report import (LADDER_LABELS, LITTLE, MANY, MUCH, RECALLS, ROWS, SKILL, apart, change_table, figures, lifted, lower,
+                         make_questions, page_of, pooled, probed, share, write_record)
 
 HEADLINES = ("Pretraining raises", "It recalls", "It knows more", "The synthesizer", "Its probabilities are", "It answers about people")
 
@@ -61,13 +61,8 @@ def test_its_figures_are_those_of_the_records(tmp_path, seeds, rows):
 
 def with_probabilities(path, probability_of):
     """Puts other probabilities into a table: probability_of(its row as a dict, number). Returns them."""
-    head, *lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
-    found = []
-    for number, line in enumerate(lines):
-        found.append(probability_of(dict(zip(head, line)), number))
-        line[head.index("probability")] = str(found[-1])
-    path.write_text("".join("\t".join(line) + "\n" for line in [head, *lines]), encoding="utf-8")
-    return found
+    rows = change_table(path, lambda row, number: row.update(probability=probability_of(row, number)))
+    return [row["probability"] for row in rows]
 
 
 def claimed_by(folder, probability_of, scale=1):

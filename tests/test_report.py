@@ -78,6 +78,16 @@ def write_table(path, rows):
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
+def change_table(path, change):
+    """Rewrites a table of a record: change(its row as a dict, number) changes the row. Returns the rows."""
+    head, *lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [dict(zip(head, line)) for line in lines]
+    for number, row in enumerate(rows):
+        change(row, number)
+    write_table(path, rows)
+    return rows
+
+
 def make_recall(draw, answers, offers, knows):
     """
     What a model goes on with for the questions whose place stands early: of all after the document with the probability `knows`, of half
@@ -457,13 +467,10 @@ def test_a_fall_with_late_places_is_said_only_where_it_is(tmp_path, seeds, late_
 
 def unlearned(folder, row, positions):
     """Makes a row know nobody from the document whose question stands at these positions. Returns its lines of recall by position."""
-    path = folder / f"{row}.recall.tsv"
-    head, *lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
-    for line in lines:
-        if int(line[head.index("line")]) - 2 in positions:
-            line[head.index("document")] = "0"
-    path.write_text("".join("\t".join(line) + "\n" for line in [head, *lines]), encoding="utf-8")
-    return {int(line[head.index("line")]) - 2: dict(zip(head, line)) for line in lines}
+    def forget(line, _):
+        if int(line["line"]) - 2 in positions:
+            line["document"] = "0"
+    return {int(line["line"]) - 2: line for line in change_table(folder / f"{row}.recall.tsv", forget)}
 
 
 @pytest.mark.parametrize("less", [True, False])
@@ -832,12 +839,8 @@ def test_a_probability_is_said_to_tell_of_recall_only_where_it_is_above_that_of_
     write_record(tmp_path / "a", count=MANY, rows=ROWS[:2], skill={ROWS[0]: 0.2, ROWS[1]: 0.6})
     for row, right in ((ROWS[0], control), (ROWS[1], pretrained)):
         for name, column in ((f"{row}.dev.answers.tsv", "correct"), (f"{row}.invented.scores.tsv", None)):
-            path = tmp_path / "a" / name
-            head, *lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
-            for number, line in enumerate(lines):
-                probability = right if column and line[head.index(column)] == "1" else 0.5
-                line[head.index("probability")] = str(probability + 0.01 * (number % 2))
-            path.write_text("".join("\t".join(line) + "\n" for line in [head, *lines]), encoding="utf-8")
+            change_table(tmp_path / "a" / name, lambda line, number: line.update(
+                probability=(right if column and line[column] == "1" else 0.5) + 0.01 * (number % 2)))
     strategy = parts_of(essay_of(tmp_path))[2]
     assert ("tells in part what was recalled" in strategy) == told and ("need not come from recall" in strategy) == (not told)
 
@@ -969,12 +972,9 @@ def test_the_name_is_said_to_be_a_clue_only_where_those_of_one_name_get_one_answ
     for name, clue in (("as drawn", False), ("by name", True)):
         folder = tmp_path / name / "a"
         write_record(folder, count=MANY, asked=60)
-        path = folder / f"{ROWS[1]}.invented.scores.tsv"
-        head, *lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
         if clue:
-            for line in lines:
-                line[head.index("prediction")] = f"Town of {line[head.index('question')].split()[2]}"
-        path.write_text("".join("\t".join(line) + "\n" for line in [head, *lines]), encoding="utf-8")
+            change_table(folder / f"{ROWS[1]}.invented.scores.tsv",
+                         lambda line, _: line.update(prediction=f"Town of {line['question'].split()[2]}"))
         strategy = parts_of(essay_of(folder.parent))[2]
         assert ("a clue to where somebody comes from" in strategy) == clue and ("cannot be shown" in strategy) == (not clue)
         assert not clue or "in 100.0% of " in strategy
