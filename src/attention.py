@@ -52,8 +52,8 @@ class CausalSelfAttention(nn.Module):
         if layer_past is not None:
             k, v = layer_past.extend(k, v)                                                              # (B, nh, S, hs)
         mask = visible(self.mask, k.size(2), self.max_positions, layer_past)
-        scores = (q @ k.transpose(-2, -1)).mul_(1 / math.sqrt(k.size(-1)))                              # (B, nh, T, S)
-        weights = self.attn_drop(F.softmax(hide(scores, mask), dim=-1))
+        scores = masked_product(q, k.transpose(-2, -1), mask, 1 / math.sqrt(k.size(-1)))                # (B, nh, T, S)
+        weights = self.attn_drop(F.softmax(scores, dim=-1))
         return self.resid_drop(self.proj(merge_heads(weights @ v, rows)))
 
 
@@ -86,8 +86,9 @@ class SynthesizerAttention(nn.Module):
             v, = layer_past.extend(v)                                                                   # (B, nh, S, hs)
         S = v.size(2)
         mask = visible(self.mask, S, self.max_positions, layer_past)
-        scores = (F.relu(a) @ self.w2[:, :S]).add_(self.b2[:S])                                         # (B, nh, T, S)
-        weights = self.attn_drop(F.softmax(hide(scores, mask), dim=-1))
+        scores = F.relu(a) @ self.w2[:, :S]                                                             # (B, nh, T, S)
+        scores.add_((self.b2[:S] + hidden(mask, self.b2.dtype)).to(scores.dtype))
+        weights = self.attn_drop(F.softmax(scores, dim=-1))
         return self.resid_drop(self.proj(merge_heads(weights @ v, rows)))
 
 
@@ -134,9 +135,19 @@ def causal_mask(block_size):
     return torch.tril(torch.ones(block_size, block_size)).view(1, 1, block_size, block_size)
 
 
-def hide(scores, mask):
-    """Scores (B, nh, T, S), changed in place: -inf where mask (1 or B, 1, T, S) is 0. Addition, since filling by a mask is slow."""
-    return scores.add_(torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(mask == 0, float("-inf")))
+def hidden(mask, dtype):
+    """What scores get added to hide where mask is 0: -inf there, which softmax makes 0, else 0. In mask's shape."""
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask == 0, float("-inf"))
+
+
+def masked_product(q, k, mask, scale):
+    """
+    scale · q k for q (B, nh, T, hs) and k (B, nh, hs, S), but -inf where mask (1 or B, 1, T, S) is 0: (B, nh, T, S). In one
+    operation, since each pass over scores costs about as much as the product itself.
+    """
+    B, nh, T, _ = q.size()
+    added = hidden(mask, q.dtype).expand(B, nh, -1, -1).flatten(0, 1)
+    return torch.baddbmm(added, q.flatten(0, 1), k.flatten(0, 1), alpha=scale).view(B, nh, T, -1)
 
 
 def heads_of(x, layers, n_head, rows=None):
@@ -145,8 +156,7 @@ def heads_of(x, layers, n_head, rows=None):
         return [split_heads(layer(x), n_head) for layer in layers]
     # x is packed, (N, C). One matrix product for all layers, and one way to lay them out.
     weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
-    B, T = rows.grid
-    return rows.lay_out(F.linear(x, weight, bias)).view(B, T, len(layers), n_head, -1).permute(2, 0, 3, 1, 4).unbind(0)
+    return rows.lay_out(F.linear(x, weight, bias), len(layers), n_head).unbind(0)
 
 
 def split_heads(x, n_head):
@@ -157,6 +167,7 @@ def split_heads(x, n_head):
 
 def merge_heads(x, rows=None):
     """(B, nh, T, hs) → (B, T, C), or packed (N, C)."""
+    if rows is not None:
+        return rows.pack(x)
     B, nh, T, hs = x.size()
-    x = x.transpose(1, 2).reshape(B, T, nh * hs)
-    return x if rows is None else rows.pack(x)
+    return x.transpose(1, 2).reshape(B, T, nh * hs)

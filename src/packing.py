@@ -77,14 +77,13 @@ class PackedRows:
         B, T = y.shape
         self.grid = (B, min(round_up(int(lengths.max()), POSITIONS_MULTIPLE), most_positions))
         row, position = (torch.arange(T, device=y.device) < lengths[:, None]).nonzero(as_tuple=True)
-        self._source = row * T + position           # of the n tokens that are not inert: where they stand in y …
+        self._source = row * T + position            # of the n tokens that are not inert: where they stand in y …
         self._place = row * self.grid[1] + position  # … and where attention gets them
+        self._kept = self._place                     # … and leaves those that go on after it: all of them,
+        self._keep = None                            # unless counted() has a Move to them
+        self._lay_outs, self._packs = {}, {}         # Moves, made once for all layers
         self.positions = self._filled(position)
         self.targets = self._filled(y.reshape(-1)[self._source])
-        tokens = torch.arange(len(row), device=y.device)
-        self._lay_out = Move(tokens, len(self.targets), self._place, B * self.grid[1])
-        self._pack = self._lay_out.inverse()
-        self._keep = None  # all of them
 
     def counted(self):
         """These rows for the last layer: after its attention only the tokens that have a target go on, the others are done."""
@@ -93,9 +92,9 @@ class PackedRows:
             return self
         rows = copy.copy(self)
         rows.positions, rows.targets = self._filled(self.positions[kept]), self._filled(self.targets[kept])
-        tokens = torch.arange(len(kept), device=kept.device)
-        rows._pack = Move(self._place[kept], self.grid[0] * self.grid[1], tokens, len(rows.targets))
-        rows._keep = Move(kept, len(self.targets), tokens, len(rows.targets))
+        rows._kept = self._place[kept]
+        rows._keep = Move(kept, len(self.targets), torch.arange(len(kept), device=kept.device), len(rows.targets))
+        rows._packs = {}
         return rows
 
     @staticmethod
@@ -107,13 +106,34 @@ class PackedRows:
         """idx (B, T) → (N)."""
         return self._filled(idx.reshape(-1)[self._source])
 
-    def lay_out(self, x):
-        """x (N, C) → (B, T', C) for attention, T' the longest row (rounded up); zeros where no token stands."""
-        return self._lay_out(x).view(*self.grid, -1)
+    def lay_out(self, x, layers, n_head):
+        """
+        x (N, layers · C), what that many linear layers make of the tokens, → (layers, B, n_head, T', hs) for attention, T' the
+        longest row (rounded up); zeros where no token stands. Each head of a token is moved for itself, so that no second pass
+        has to sort the heads.
+        """
+        B, T = self.grid
+        key = layers, n_head
+        if key not in self._lay_outs:
+            size = B * n_head * T
+            places = self._heads(self._place, n_head)[:, None] + torch.arange(layers, device=x.device)[:, None] * size
+            sources = torch.arange(places.numel(), device=x.device)
+            self._lay_outs[key] = Move(sources, len(x) * layers * n_head, places.flatten(), layers * size)
+        return self._lay_outs[key](x.view(len(x) * layers * n_head, -1)).view(layers, B, n_head, T, -1)
 
     def pack(self, y):
-        """What attention gives, (B, T', C) → (N, C); of the tokens that go on after it."""
-        return self._pack(y.reshape(-1, y.size(-1)))
+        """What attention gives, (B, n_head, T', hs) → (N, C); of the tokens that go on after it."""
+        B, n_head, T, hs = y.shape
+        if n_head not in self._packs:
+            sources = self._heads(self._kept, n_head).flatten()
+            places = torch.arange(len(sources), device=y.device)
+            self._packs[n_head] = Move(sources, B * n_head * T, places, len(self.targets) * n_head)
+        return self._packs[n_head](y.reshape(-1, hs)).view(-1, n_head * hs)
+
+    def _heads(self, places, n_head):
+        """(n, n_head): where in (B, n_head, T') the heads of what stands at `places` (n) of (B, T') stand."""
+        T = self.grid[1]
+        return (places // T * (n_head * T) + places % T)[:, None] + torch.arange(n_head, device=places.device) * T
 
     def keep(self, x):
         """x (N, C), of the tokens that go on after attention."""
@@ -134,12 +154,6 @@ class Move:
         """For each of `count` places its source, or 0; and the places that have none."""
         lookup = places.new_full((count,), -1).index_copy_(0, places, sources)
         return lookup.clamp(min=0), (lookup < 0).nonzero().squeeze(1)
-
-    def inverse(self):
-        """The move back."""
-        back = copy.copy(self)
-        back._there, back._back = self._back, self._there
-        return back
 
     def __call__(self, x):
         """x (source_count, C) → (place_count, C)."""

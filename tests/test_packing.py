@@ -127,40 +127,56 @@ def test_packed_rows_hold_each_token_that_counts_once(multiples, y, spare):
     assert tuple(rows.grid) == (len(y), min(round_up(longest, positions), y.size(1) + spare))
 
 
+HEADS = st.sampled_from([(1, 1), (3, 2), (2, 1), (2, 3)])  # linear layers, and heads of each
+
+
+def heads_by_hand(x, rows, places, layers, n_head):
+    """The tokens x (N, C · layers) where attention gets them, number by number."""
+    (B, T), size = rows.grid, x.size(1) // (layers * n_head)
+    laid_out = torch.zeros(layers, B, n_head, T, size, dtype=x.dtype)
+    for number, (row, position) in enumerate(places):
+        for layer in range(layers):
+            for head in range(n_head):
+                first = (layer * n_head + head) * size
+                laid_out[layer, row, head, position] = x[number, first:first + size]
+    return laid_out
+
+
 @EXAMPLES
-@given(y=ragged_targets().filter(lambda y: y.any()))
-def test_laid_out_each_token_stands_in_its_row_and_zeros_elsewhere(multiples, y):
+@given(y=ragged_targets().filter(lambda y: y.any()), heads=HEADS)
+def test_laid_out_each_token_stands_in_its_row_and_zeros_elsewhere(multiples, y, heads):
     rows, places = PackedRows(y, 24), packed_by_hand(y)
-    x = torch.rand(len(rows.targets), 3) + 1  # of the inert tokens too
-    expected = torch.zeros(*rows.grid, 3)
-    for number, place in enumerate(places):
-        expected[place] = x[number]
-    laid_out = rows.lay_out(x)
-    assert torch.equal(laid_out, expected)
+    x = torch.rand(len(rows.targets), heads[0] * heads[1] * 2) + 1  # of the inert tokens too
+    laid_out = rows.lay_out(x, *heads)
+    assert torch.equal(laid_out, heads_by_hand(x, rows, places, *heads))
+    assert torch.equal(rows.lay_out(x + 1, *heads)[laid_out > 0], laid_out[laid_out > 0] + 1)  # the next layer, by the same moves
     laid_out = torch.where(laid_out == 0, 99.0, laid_out)  # what attention leaves where no token stands goes nowhere
-    packed = rows.pack(laid_out)
-    assert packed.shape == x.shape and torch.equal(packed[:len(places)], x[:len(places)]) and not packed[len(places):].any()
+    for layer, of_layer in enumerate(laid_out):
+        packed, expected = rows.pack(of_layer), x.unflatten(1, (heads[0], -1))[:, layer]
+        assert packed.shape == expected.shape and torch.equal(packed[:len(places)], expected[:len(places)])
+        assert not packed[len(places):].any()
     assert rows.keep(x) is x
 
 
 @EXAMPLES
-@given(y=ragged_targets().filter(lambda y: y.any()))
-def test_counted_rows_go_on_with_the_tokens_that_have_a_target(multiples, y):
+@given(y=ragged_targets().filter(lambda y: y.any()), n_head=st.integers(1, 3))
+def test_counted_rows_go_on_with_the_tokens_that_have_a_target(multiples, y, n_head):
     whole, places = PackedRows(y, 24), packed_by_hand(y)
+    x = torch.rand(len(whole.targets), 2 * n_head) + 1
+    before = whole.pack(whole.lay_out(x, 1, n_head)[0])
     rows = whole.counted()
     kept = [number for number, place in enumerate(places) if y[place] != 0]
     N = round_up(len(kept), multiples[0])
     assert rows.positions.tolist() == [places[number][1] for number in kept] + [0] * (N - len(kept))
     assert rows.targets.tolist() == [y[places[number]].item() for number in kept] + [0] * (N - len(kept))
-    x = torch.rand(len(whole.targets), 3) + 1
-    assert torch.equal(rows.lay_out(x), whole.lay_out(x))  # attention still sees them all
-    for gone_on in (rows.keep(x), rows.pack(rows.lay_out(x))):
+    assert torch.equal(rows.lay_out(x, 1, n_head), whole.lay_out(x, 1, n_head))  # attention still sees them all
+    for gone_on in (rows.keep(x), rows.pack(rows.lay_out(x, 1, n_head)[0])):
         if len(kept) == len(places):  # the very same rows
             assert rows is whole and torch.equal(gone_on[:len(kept)], x[:len(kept)])
         else:
-            assert gone_on.shape == (N, 3) and torch.equal(gone_on[:len(kept)], x[kept]) and not gone_on[len(kept):].any()
+            assert gone_on.shape == (N, 2 * n_head) and torch.equal(gone_on[:len(kept)], x[kept]) and not gone_on[len(kept):].any()
     assert whole.targets.tolist()[:len(places)] == [y[place].item() for place in places]  # untouched
-    assert torch.equal(whole.pack(whole.lay_out(x))[:len(places)], x[:len(places)])
+    assert torch.equal(whole.pack(whole.lay_out(x, 1, n_head)[0]), before) and torch.equal(before[:len(places)], x[:len(places)])
 
 
 def test_a_grid_is_no_wider_than_attention_can_take():
@@ -173,7 +189,8 @@ def test_the_kept_may_come_in_any_type():
     rows = PackedRows(torch.tensor([[0, 3, 0], [4, 5, 6]]), 3)
     for dtype in (torch.bfloat16, torch.float32, torch.float64):
         x = torch.rand(len(rows.targets), 2).to(dtype)
-        assert rows.lay_out(x).dtype == rows.pack(rows.lay_out(x)).dtype == rows.counted().keep(x).dtype == dtype
+        laid_out = rows.lay_out(x, 1, 2)
+        assert laid_out.dtype == rows.pack(laid_out[0]).dtype == rows.counted().keep(x).dtype == dtype
 
 
 @pytest.mark.parametrize("way", ["lay_out", "pack", "keep", "counted pack"])
@@ -183,8 +200,8 @@ def test_gradients_go_the_way_back(multiples, way):
     rows = PackedRows(y, 4)
     if way in ("keep", "counted pack"):
         rows = rows.counted()
-    function = getattr(rows, way.split()[-1])
-    size = (*rows.grid, 2) if "pack" in way else (len(PackedRows(y, 4).targets), 2)
+    function = {"lay_out": lambda x: rows.lay_out(x, 1, 2), "keep": rows.keep}.get(way, rows.pack)
+    size = (len(y), 2, rows.grid[1], 1) if "pack" in way else (len(PackedRows(y, 4).targets), 2)
     x = torch.randn(size, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(function, x)
     gradient, = torch.autograd.grad(function(x).sum(), x)
