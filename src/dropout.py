@@ -33,7 +33,10 @@ class MaskGenerator(threading.local):
         first_kept = round(p * LEVELS) - LEVELS // 2  # the numbers are signed: -32768 … 32767
         # 0 for the dropped and 1 for the kept, without a detour over bool, for which torch has no vector instructions.
         kept = numbers.clamp_(first_kept - 1, first_kept).sub_(first_kept - 1)
-        return kept.to(dtype).mul_(LEVELS / (LEVELS - round(p * LEVELS)))
+        scale = torch.tensor(LEVELS / (LEVELS - round(p * LEVELS)), dtype=dtype)
+        if scale.element_size() == kept.element_size():  # 1 becomes the scale's bits, 0 stays, and nothing is converted
+            return kept.mul_(scale.view(torch.int16)).view(dtype)
+        return kept.to(dtype).mul_(scale)
 
 
 @contextlib.contextmanager

@@ -139,7 +139,7 @@ class OwnDropout(nn.Dropout):
         return x + 1
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 def test_value_and_gradient_are_masked_alike(dtype):
     layer = nn.Dropout(0.25)
     x = torch.ones(100, 41, dtype=dtype, requires_grad=True)
@@ -149,7 +149,14 @@ def test_value_and_gradient_are_masked_alike(dtype):
     assert y.dtype == x.grad.dtype == dtype
     assert torch.equal(x.grad, y.detach())  # x is 1
     assert 0.2 < (y == 0).double().mean() < 0.3
-    assert_close(y.max().double().item(), 1 / 0.75, rtol=1e-5 if dtype != torch.bfloat16 else 4e-3, atol=0)
+    assert_close(y.max().double().item(), 1 / 0.75, rtol={torch.bfloat16: 4e-3, torch.float16: 5e-4}.get(dtype, 1e-5), atol=0)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_mask_is_the_same_in_every_type_but_for_rounding(dtype, p):
+    exact = seeded_generator().mask((31, 7), p, torch.float64)
+    assert torch.equal(seeded_generator().mask((31, 7), p, dtype), exact.to(dtype)) and (exact == 0).any() and exact.any()
 
 
 def test_a_mask_multiplies_its_input():
