@@ -65,7 +65,8 @@ def keep_freed_memory():
     if platform.libc_ver()[0] == "glibc":
         M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
         libc = ctypes.CDLL(None)
-        libc.mallopt(M_ARENA_MAX, 1)  # threads take each other's freed memory, too
+        # Threads take each other's freed memory, too; with a single arena they would wait for each other to take it.
+        libc.mallopt(M_ARENA_MAX, 2)
         libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
         libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
