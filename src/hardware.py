@@ -63,12 +63,13 @@ def keep_freed_memory():
     some hundred megabytes; handed back to the system each time, they come back page by page, which takes a tenth of the step.
     """
     if platform.libc_ver()[0] == "glibc":
-        M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
+        M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -2, -3, -8
         libc = ctypes.CDLL(None)
-        # Threads take each other's freed memory, too; with a single arena they would wait for each other to take it.
+        # Threads of one arena take each other's freed memory, and wait for each other to take it: on two cores two are best.
         libc.mallopt(M_ARENA_MAX, 2)
         libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
         libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+        libc.mallopt(M_TOP_PAD, 1 << 27)  # an arena of threads hands pieces of 64 MB back, unless more than this is to be left over
 
 
 def processes():
