@@ -52,8 +52,7 @@ class CausalSelfAttention(nn.Module):
         if layer_past is not None:
             k, v = layer_past.extend(k, v)                                                              # (B, nh, S, hs)
         mask = visible(self.mask, k.size(2), self.max_positions, layer_past)
-        scores = masked_product(q, k.transpose(-2, -1), mask, 1 / math.sqrt(k.size(-1)))                # (B, nh, T, S)
-        weights = self.attn_drop(F.softmax(scores, dim=-1))
+        weights = self.attn_drop(F.softmax(masked_scores(q, k, mask), dim=-1))                          # (B, nh, T, S)
         return self.resid_drop(self.proj(merge_heads(weights @ v, rows)))
 
 
@@ -87,7 +86,7 @@ class SynthesizerAttention(nn.Module):
         S = v.size(2)
         mask = visible(self.mask, S, self.max_positions, layer_past)
         scores = F.relu(a) @ self.w2[:, :S]                                                             # (B, nh, T, S)
-        scores.add_((self.b2[:S] + hidden(mask, self.b2.dtype)).to(scores.dtype))
+        scores.add_((self.b2[:S] + additive_mask(mask, self.b2.dtype)).to(scores.dtype))  # one pass, in one type
         weights = self.attn_drop(F.softmax(scores, dim=-1))
         return self.resid_drop(self.proj(merge_heads(weights @ v, rows)))
 
@@ -135,19 +134,20 @@ def causal_mask(block_size):
     return torch.tril(torch.ones(block_size, block_size)).view(1, 1, block_size, block_size)
 
 
-def hidden(mask, dtype):
-    """What scores get added to hide where mask is 0: -inf there, which softmax makes 0, else 0. In mask's shape."""
+def additive_mask(mask, dtype):
+    """What to add to scores: -inf, of which softmax makes 0, where mask is 0, and 0 elsewhere. In the shape of mask."""
     return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask == 0, float("-inf"))
 
 
-def masked_product(q, k, mask, scale):
+def masked_scores(q, k, mask):
     """
-    scale · q k for q (B, nh, T, hs) and k (B, nh, hs, S), but -inf where mask (1 or B, 1, T, S) is 0: (B, nh, T, S). In one
-    operation, since each pass over scores costs about as much as the product itself.
+    q kᵀ / √hs for q (B, nh, T, hs) and k (B, nh, S, hs), but -inf where mask (1 or B, 1, T, S) is 0: (B, nh, T, S). In one
+    operation, since each further pass over the scores takes about as long as the product itself.
     """
-    B, nh, T, _ = q.size()
-    added = hidden(mask, q.dtype).expand(B, nh, -1, -1).flatten(0, 1)
-    return torch.baddbmm(added, q.flatten(0, 1), k.flatten(0, 1), alpha=scale).view(B, nh, T, -1)
+    B, nh, T, hs = q.size()
+    mask = additive_mask(mask, q.dtype).expand(B, nh, -1, -1).flatten(0, 1)
+    product = torch.baddbmm(mask, q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2), alpha=1 / math.sqrt(hs))
+    return product.view(B, nh, T, k.size(2))
 
 
 def heads_of(x, layers, n_head, rows=None):

@@ -8,7 +8,8 @@ order of additions:
 - all but attention treats each position by itself, so that the rows of a part may stand one after another in a
   single list of tokens, and be laid out as (B, T) for attention alone (PackedRows).
 
-Shapes: B rows, T positions, N packed tokens, C channels. y (B, T) are targets, IGNORED_TARGET where the loss counts none.
+Shapes: B rows, T positions, N packed tokens, C channels, of n_head heads with hs each; T' positions of the grid that attention
+works on. y (B, T) are targets, IGNORED_TARGET where the loss counts none.
 """
 import copy
 
@@ -62,7 +63,7 @@ def group_by_length(y, tokens=None, rows=None):
 
 class PackedRows:
     """
-    The positions of a batch that its loss depends on, one after another: how to come from (B, T, C) to (N, C) and back.
+    The positions of a batch that its loss depends on, one after another: (N, C). How to come to the grid of attention and back.
 
     Row 0's first positions come first, up to its last target, then row 1's, and so on; the list is filled up to a multiple of
     TOKENS_MULTIPLE with inert tokens, which have no target and are not laid out. Attributes:
@@ -79,8 +80,7 @@ class PackedRows:
         row, position = (torch.arange(T, device=y.device) < lengths[:, None]).nonzero(as_tuple=True)
         self._source = row * T + position            # of the n tokens that are not inert: where they stand in y …
         self._place = row * self.grid[1] + position  # … and where attention gets them
-        self._kept = self._place                     # … and leaves those that go on after it: all of them,
-        self._keep = None                            # unless counted() has a Move to them
+        self._kept, self._keep = self._place, None   # where those stand that go on after attention, and a Move to them from (N)
         self._lay_outs, self._packs = {}, {}         # Moves, made once for all layers
         self.positions = self._filled(position)
         self.targets = self._filled(y.reshape(-1)[self._source])
@@ -109,7 +109,7 @@ class PackedRows:
     def lay_out(self, x, layers, n_head):
         """
         x (N, layers · C), what that many linear layers make of the tokens, → (layers, B, n_head, T', hs) for attention, T' the
-        longest row (rounded up); zeros where no token stands. Each head of a token is moved for itself, so that no second pass
+        longest row (rounded up); zeros where no token stands. Each head of a token is moved by itself, so that no second pass
         has to sort the heads.
         """
         B, T = self.grid

@@ -13,7 +13,7 @@ from torch import nn
 from torch.testing import assert_close
 
 import reference
-from attention import VARIANTS, CausalSelfAttention, SynthesizerAttention, variant_of
+from attention import VARIANTS, CausalSelfAttention, SynthesizerAttention, masked_scores, variant_of
 from model import GPT, GPTConfig
 
 BLOCK, C, NH = 7, 12, 3
@@ -81,6 +81,24 @@ def test_scores_are_scaled_by_the_root_of_the_heads_size():
     x = torch.zeros(1, 2, 4, dtype=torch.float64)
     x[0, 1] = 2.0
     assert attention(x)[0, 1].tolist() == pytest.approx([2 / (1 + math.exp(-8))] * 4, rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype, precision", [*PRECISIONS, (torch.bfloat16, 2e-2)], ids=["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("B, nh, T, S, masks", [(3, 2, 4, 4, 1), (3, 2, 1, 5, 3), (2, 3, 2, 6, 2), (1, 1, 1, 1, 1), (0, 2, 3, 3, 1)])
+def test_masked_scores(B, nh, T, S, masks, dtype, precision):
+    """One mask for all rows or one for each, as a cache has it; of numbers in any order in memory."""
+    q, k = torch.randn(B, T, nh, 5).transpose(1, 2).to(dtype), torch.randn(B, nh, S, 5).to(dtype)
+    mask = torch.ones(masks, 1, T, S)
+    mask[..., 1:] = torch.rand(masks, 1, T, S - 1) < 0.5
+    expected = (q.double() @ k.double().mT / math.sqrt(5)).masked_fill(mask == 0, float("-inf"))
+    scores = masked_scores(q, k, mask)
+    assert scores.dtype == dtype and (S == 1 or not B or torch.isinf(scores).any())
+    assert_close(scores.double(), expected, rtol=precision, atol=precision)
+
+
+def test_an_empty_batch_stays_empty(variant):
+    attention = attention_of(variant)
+    assert attention(torch.zeros(0, 3, C)).shape == (0, 3, C)
 
 
 def test_layer_past_is_accepted(variant):

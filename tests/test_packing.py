@@ -179,6 +179,22 @@ def test_counted_rows_go_on_with_the_tokens_that_have_a_target(multiples, y, n_h
     assert torch.equal(whole.pack(whole.lay_out(x, 1, n_head)[0]), before) and torch.equal(before[:len(places)], x[:len(places)])
 
 
+def test_moves_are_made_once_for_each_way_to_lie(monkeypatch):
+    """All layers of a model share them; layers of another number, or of other heads, have their own."""
+    y = torch.tensor([[0, 3, 0, 0], [4, 0, 6, 0]])
+    rows, places, made = PackedRows(y, 4), packed_by_hand(y), []
+    make = packing.Move.__init__
+    monkeypatch.setattr(packing.Move, "__init__", lambda move, *arguments: made.append(move) or make(move, *arguments))
+    x = torch.rand(len(rows.targets), 12) + 1
+    for _ in range(3):
+        for heads in ((3, 2), (1, 2), (3, 1), (2, 3)):
+            laid_out = rows.lay_out(x, *heads)
+            assert torch.equal(laid_out, heads_by_hand(x, rows, places, *heads))
+            packed, expected = rows.pack(laid_out[0]), x.unflatten(1, (heads[0], -1))[:, 0]
+            assert torch.equal(packed[:len(places)], expected[:len(places)])
+    assert len(made) == 4 + 3
+
+
 def test_a_grid_is_no_wider_than_attention_can_take():
     y = torch.ones(2, 13, dtype=torch.long)
     assert [tuple(PackedRows(y, most).grid) for most in (13, 15, 16, 200)] == [(2, 13), (2, 15), (2, 16), (2, 16)]
@@ -200,7 +216,7 @@ def test_gradients_go_the_way_back(multiples, way):
     rows = PackedRows(y, 4)
     if way in ("keep", "counted pack"):
         rows = rows.counted()
-    function = {"lay_out": lambda x: rows.lay_out(x, 1, 2), "keep": rows.keep}.get(way, rows.pack)
+    function = {"lay_out": lambda x: rows.lay_out(x, 2, 1), "keep": rows.keep}.get(way, rows.pack)
     size = (len(y), 2, rows.grid[1], 1) if "pack" in way else (len(PackedRows(y, 4).targets), 2)
     x = torch.randn(size, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(function, x)
