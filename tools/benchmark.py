@@ -120,7 +120,7 @@ def measure(way, task, variant, data, files, precision="float32", epochs=1):
         sys.exit(f"benchmark.py: error: the {way} {task} failed:\n{output}")
     whole = time.time() - start
     ends = json.loads(output.splitlines()[-1])
-    # The fast way keeps memory that it once had, which it takes from the system in the first epochs of a run's hundreds.
+    # The fast way keeps memory that it once had; it takes it from the system in its first epochs, the hundreds after them need none.
     steps = len(ends) // epochs if epochs > 1 else len(ends) - 1
     return {"whole": whole, "first": ends[0] - start, "unit": (ends[-1] - ends[-1 - steps]) / steps,
             "memory": usage.ru_maxrss * BYTES_OF_MAXRSS}
