@@ -261,7 +261,7 @@ def test_the_table_is_that_of_a_plain_loop(trained, capsys):
             expected[line].append(plain(model, dataset, f"{head}{name_}. {name_} was born in ", place))
     assert [line.split("\t") for line in lines] == [list(map(str, values)) for values in expected.values()]
     columns = list(zip(*expected.values()))[1:]
-    assert sum(columns[0]) > sum(columns[4]) > 0 and len({columns[0], columns[3], columns[4], columns[5]}) == 4
+    assert sum(columns[0]) > 0 < sum(columns[4]) and len({columns[0], columns[3], columns[4], columns[5]}) == 4
     assert columns[1].count("") == columns[2].count("") == 1 and all(1 in column for column in columns)
     assert printed[-6:] == [f"{name}: {sum(v == 1 for v in values)} of {sum(v != '' for v in values)}"
                             for name, values in zip(COLUMNS, columns)]
