@@ -73,7 +73,7 @@ def finetuning_seeds_section(records, by_data):
                       f"{100 * statistics.stdev(shares):.1f} points" if len(shares) > 1 else "–"])
     return [] if not lines else [prose("""
         The same pretrained models, finetuned anew with other seeds (`tools/finetuning_seeds.py`): so much an accuracy varies with the seed
-        of finetuning alone."""), "", table(["data", "", "seed of pretraining", "dev accuracy, as above", "finetuned with other seeds",
+        of finetuning alone."""), "", table(["data", "", "seed of pretraining", "dev accuracy of that run", "finetuned with other seeds",
                                                  "mean of all", "standard deviation"], *lines), ""]
 
 
