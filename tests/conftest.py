@@ -1,7 +1,4 @@
-"""python -m pytest -q tests
-
-What every test file shares: the paths of src/ and tools/, one thread for torch, and seeded fixtures in named sizes.
-"""
+"""What all tests share: import paths, one thread for torch, seeds, small data and models."""
 
 import random
 import signal
@@ -12,12 +9,14 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-for folder in ("src", "tools"):
+for folder in ("src", "tools/corpus", "tools/experiments", "tools/report", "tests"):
     sys.path.insert(0, str(ROOT / folder))
+
+from attention import VARIANTS  # noqa: E402
 
 torch.set_num_threads(1)
 
-# Every character that the questions below hold stands in these documents, as wiki.txt's do for the course's questions.
+# The documents hold every character of the questions, as the course's wiki.txt does.
 TINY_CORPUS = (
     "Ann Lee. Ann Lee was born in Leeds and wove hats there .\n"
     "Zoë Brøgger. Zoë Brøgger was born in Ålesund ; she kept bees .\n"
@@ -34,14 +33,14 @@ BLOCK_SIZE = 48  # of the tiny corpus; its questions fit
 
 @pytest.fixture(autouse=True)
 def seeded():
-    """Every test starts from the same random numbers, whichever tests ran before it."""
+    """Every test starts from the same random state."""
     random.seed(0)
     torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)
 def signals_are_heard():
-    """As Python has them; a shell that starts the tests in the background lets them ignore Ctrl-C, and nohup the terminal's end."""
+    """Child processes hear Ctrl-C, also where a background shell or nohup has it ignored."""
     before = [(signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))]
     if hasattr(signal, "SIGHUP"):
         before.append((signal.SIGHUP, signal.signal(signal.SIGHUP, signal.SIG_DFL)))
@@ -52,7 +51,7 @@ def signals_are_heard():
 
 @pytest.fixture(autouse=True)
 def broken_pipes_stay_errors():
-    """A command's main() lets a closed pipe end the process, as `| head` expects; not this process, beyond the test."""
+    """main() of a command may set SIGPIPE to its default; this undoes it after the test."""
     if not hasattr(signal, "SIGPIPE"):
         yield
         return
@@ -80,29 +79,42 @@ def tiny_questions(tmp_path):
 @pytest.fixture
 def tiny_pretrain_dataset():
     from dataset import CharCorruptionDataset
+
     return CharCorruptionDataset(TINY_CORPUS, BLOCK_SIZE)
 
 
 @pytest.fixture
 def tiny_name_dataset(tiny_pretrain_dataset):
     from dataset import NameDataset
+
     return NameDataset(tiny_pretrain_dataset, TINY_QUESTIONS)
 
 
-@pytest.fixture(params=["vanilla", "synthesizer"])
+@pytest.fixture(params=list(VARIANTS))
 def variant(request):
     return request.param
 
 
 @pytest.fixture
 def tiny_config(variant):
-    """12 characters, 8 positions, 2 layers of 3 heads of 2 channels, no dropout; in both variants."""
+    """12 characters, 8 positions, 2 layers of 3 heads of 2 channels, no dropout."""
     from model import GPTConfig
-    return GPTConfig(12, 8, n_layer=2, n_head=3, n_embd=6, embd_pdrop=0.0, resid_pdrop=0.0, attn_pdrop=0.0,
-                     **{variant: True})
+
+    return GPTConfig(
+        12,
+        8,
+        n_layer=2,
+        n_head=3,
+        n_embd=6,
+        embd_pdrop=0.0,
+        resid_pdrop=0.0,
+        attn_pdrop=0.0,
+        **{variant: True},
+    )
 
 
 @pytest.fixture
 def tiny_model(tiny_config):
     from model import GPT
+
     return GPT(tiny_config)
