@@ -1,7 +1,15 @@
 #!/usr/bin/env bash
-# Runs the tests, in a virtual environment that it sets up where pytest, torch … are missing. Arguments go to pytest.
+# Runs the tests. It sets up a virtual environment if packages are missing.
+#
+#   ./run_tests.sh           the fast tests
+#   ./run_tests.sh --all     all tests
+#   ./run_tests.sh ARGS...   pytest with these arguments
 set -euo pipefail
 cd "$(dirname "$0")"
 source tools/python_env.sh
-choose_python "torch tqdm numpy pytest hypothesis matplotlib" requirements.txt requirements-dev.txt
-exec "$PYTHON" -m pytest "${@:-tests}"
+choose_python "$TEST_MODULES" requirements.txt requirements-dev.txt
+case ${1:-} in
+    '') set -- -n 2 -m "not slow" ;;
+    --all) shift; set -- -n 2 "$@" ;;
+esac
+exec "$PYTHON" -m pytest "$@"
