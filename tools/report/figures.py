@@ -1,0 +1,320 @@
+"""
+The figures that pages quote by name, as text: `Figures(results)["course.vanilla.dev"]` is "22.8%".
+
+A name is GROUP.FIGURE. `python tools/report/pages.py --list` prints all names with their values.
+Groups:
+
+    DATA                     course, bundled, quick: london, best_guess, questions, minutes …
+    DATA.ROW                 ROW: none (vanilla without pretraining), or a pretrained variant
+    finetuning_seeds.DATA.VARIANT.SEED, first_steps.VARIANT.WAY, benchmark.VARIANT.TASK.WAY …
+    corpus, kills, fuzz, benchmark, resume_cost.VARIANT: from the JSON file of that name
+
+A share S comes with S_low and S_high, its 95% interval, and S_count of S_total.
+"""
+
+import statistics
+from collections import Counter
+
+import analysis
+import invented
+import measured
+from intervals import Share, accuracy_interval, ranking_interval, ranking_quality
+from load import having, load_runs, rows_in
+from run_tables import best_guess
+from tables import percent
+
+
+class Figures(dict):
+    """{name: text}, filled group by group as names are looked up."""
+
+    def __init__(self, results):
+        super().__init__()
+        self.groups = groups(results)
+
+    def __missing__(self, name):
+        group, _, figure = name.rpartition(".")
+        if group not in self.groups:
+            raise KeyError(name)
+        found = {f"{group}.{one}": text for one, text in self.groups[group]().items()}
+        if name not in found:
+            raise KeyError(name)
+        self.update(found)
+        return self[name]
+
+    def all(self):
+        for group, make in self.groups.items():
+            self.update({f"{group}.{one}": text for one, text in make().items()})
+        return self
+
+
+def groups(results):
+    """{group: a function that makes {figure: text}}."""
+    found = {}
+    by_data, records = load_runs(results), measured.load(results)
+    for data, runs in by_data.items():
+        found[data] = lambda runs=runs: of_data(runs)
+        for row in rows_in(runs):
+            name = "none" if row == "vanilla.nopretrain" else row.removesuffix(".pretrain")
+            found[f"{data}.{name}"] = lambda runs=runs, row=row: of_row(runs, row)
+    for one in records.get("finetuning_seeds", ()):
+        name = f"finetuning_seeds.{one['data']}.{one['variant']}.{one['pretraining_seed']}"
+        runs = by_data.get(one["data"], ())
+        found[name] = lambda one=one, runs=runs: of_finetuning(one, runs)
+    for one in records.get("first_steps", ()):
+        for way in one["in_each_step"]:
+            name = f"first_steps.{one['variant']}.{way}"
+            found[name] = lambda one=one, way=way: of_first_steps(one, way)
+    for file, record in records.items():
+        if file.partition(".")[0] == "benchmark":
+            found[file] = lambda record=record: of_benchmark(record)
+            for row in record["rows"]:
+                name = f"{file}.{row['variant']}.{row['task']}.{row['way']}"
+                found[name] = lambda record=record, row=row: of_measurement(record, row)
+    for one in records.get("resume_cost", {"rows": ()})["rows"]:
+        if one["recipe"] == "course":
+            found[f"resume_cost.{one['variant']}"] = lambda one=one: {
+                "percent": f"{one['percent']:.2f}%",
+                "megabytes": f"{one['megabytes']:.0f}",
+            }
+    for file in PARTS.keys() & records.keys():
+        found[file] = lambda file=file: counts(PARTS[file](records[file]))
+    return found
+
+
+def span(numbers, form):
+    """`146–163`, or the number if they are the same."""
+    low, high = (format(bound, form) for bound in (min(numbers), max(numbers)))
+    return low if low == high else f"{low}–{high}"
+
+
+def of_share(name, share):
+    low, high = share.interval()
+    return {
+        name: percent(share.value),
+        f"{name}_low": percent(low),
+        f"{name}_high": percent(high),
+        f"{name}_count": f"{share.count:,}",
+        f"{name}_total": f"{share.total:,}",
+    }
+
+
+def bounded(name, value, interval, form="{:.2f}".format):
+    """A value with its interval; nothing without one."""
+    if value is None or interval is None:
+        return {}
+    return {name: form(value), f"{name}_low": form(interval[0]), f"{name}_high": form(interval[1])}
+
+
+# ---- of runs ---------------------------------------------------------------------------------
+
+
+def of_data(runs):
+    facts = runs[0].facts
+    found = of_share("london", Share(facts["london"]["correct"], facts["london"]["total"]))
+    found |= {"questions": str(len(runs[0].questions)), "seeds": str(len(runs))}
+    found["taught"] = str(facts["dev people in finetuning"])
+    found["minutes"] = span([run.minutes() for run in runs], ".1f")
+    if runs[0].invented_world:
+        found["best_guess"] = percent(best_guess(runs[0]))
+    return found
+
+
+def of_row(runs, row):
+    return {
+        **of_accuracy(runs, row),
+        **of_training(runs, row),
+        **of_recall(runs, row),
+        **of_calibration(runs, row),
+        **of_invented(runs, row),
+    }
+
+
+def of_accuracy(runs, row):
+    correct = {run.seed: run.rows[row].correct() for run in having(runs, row)}
+    mean, interval = accuracy_interval(list(correct.values()))
+    shares = {f"seed{seed}": statistics.fmean(one) for seed, one in correct.items()}
+    found = bounded("dev", mean, interval, percent)
+    found |= {"low": found["dev_low"], "high": found["dev_high"], "seeds": str(len(shares))}
+    found |= {seed: percent(share) for seed, share in shares.items()}
+    kinds = analysis.kinds(runs, row)
+    found |= {name.replace(" ", "_"): percent(share.value) for name, share in kinds.items()}
+    found["wrong"] = percent(1 - mean)
+    wrong = kinds["right"].total - kinds["right"].count
+    found |= of_share("wrong_in_finetuning", Share(kinds["in finetuning"].count, wrong))
+    guessed = analysis.expected_of_guesses(runs, row)
+    found |= {} if guessed is None else {"expected_of_names": percent(guessed)}
+    change = analysis.beam_change(runs, row)
+    beamed = [one["correct"] for run in having(runs, row) for one in run.rows[row].beam]
+    found["beam"] = percent(statistics.fmean(beamed))
+    return found | {f"beam_{name}": f"{count:,}" for name, count in vars(change).items()}
+
+
+def of_training(runs, row):
+    logs = [run.rows[row].logs for run in having(runs, row) if "pretrain" in run.rows[row].logs]
+    if not logs:
+        return {}
+    log = logs[0]["pretrain"]
+    losses = analysis.epoch_losses(log)
+    found = {
+        "pretrain_minutes": span([one["pretrain"][-1]["seconds"] / 60 for one in logs], ".0f"),
+        "steps": f"{log[-1]['step']:,}",
+        "epochs": str(log[-1]["epoch"]),
+        "loss_last": span([analysis.epoch_losses(one["pretrain"])[-1] for one in logs], ".3f"),
+        "loss_half": f"{losses[max(1, round(len(losses) / 2)) - 1]:.3f}",
+    }
+    rising = [phase for phase in analysis.phases(log) if phase[0] == "rises"]
+    if rising:  # the plateau in the middle of training
+        _, first, last = rising[0]
+        found |= {"rise_first": f"{first:,}", "rise_last": f"{last:,}"}
+        for name, step in (("rise_loss_first", first), ("rise_loss_last", last)):
+            found[name] = f"{analysis.loss_up_to(log, step):.3f}"
+    return found
+
+
+def of_recall(runs, row):
+    """Right answers by what the data offer, and completions."""
+    early, found = analysis.offers("early"), {}
+    for name, among in (
+        ("early", early),
+        ("elsewhere", lambda question: not early(question)),
+        ("shown", analysis.in_finetuning),
+        ("not_shown", lambda question: not analysis.in_finetuning(question)),
+    ):
+        found |= of_share(name, analysis.share_right(runs, row, among))
+    if not analysis.people(runs, row):
+        return found
+    for rung, share in analysis.ladder(runs, row).items():
+        found |= of_share(rung, share)
+    found |= of_share("name", analysis.share_of(runs, row, "name"))
+    found |= of_share("known_right", analysis.crossed(runs, row, "document", "question"))
+    found |= of_share("right_known", analysis.crossed(runs, row, "question", "document"))
+    found |= of_share("sentence_right", analysis.crossed(runs, row, "sentence", "question"))
+
+    def known(name, among):
+        holds = analysis.share_of(runs, row, "document", lambda person: among(person["facts"]))
+        return of_share(f"document_{name}", holds)
+
+    found |= known("shown", analysis.in_finetuning)
+    found |= known("not_shown", lambda question: not analysis.in_finetuning(question))
+    for first, last in analysis.ENDS:
+        among = analysis.ends_among(first, last)
+        found |= of_share(f"ends_{last}", analysis.share_right(runs, row, among))
+        found |= known(f"ends_{last}", among)
+        ends = [question["place_end"] for question in runs[0].questions if among(question)]
+        if ends:
+            read = statistics.fmean(map(analysis.read_whole, ends))
+            found[f"read_{last}"] = percent(read, 0)
+    return found
+
+
+def of_calibration(runs, row):
+    pairs = analysis.pooled(runs, row)
+    above = [correct for probability, correct in pairs if probability > 0.5]
+    found = {
+        "mean_probability": percent(statistics.fmean(probability for probability, _ in pairs)),
+        "ece": percent(analysis.calibration_error(pairs)),
+        "ece_by_chance": percent(analysis.calibration_error_by_chance(pairs)),
+    }
+    found |= of_share("above_half", Share(sum(above), len(above), len(having(runs, row))))
+    found["wrong_above_half"] = percent(1 - statistics.fmean(above)) if above else "–"
+    interval = ranking_interval(analysis.by_question(runs, row))
+    found |= bounded("auroc", ranking_quality(pairs), interval)
+    for coverage in (0.05, 0.1, 0.2, 0.5):
+        point = analysis.at_coverage(pairs, coverage)
+        if point:
+            count = round(point[0] * len(pairs))
+            share = Share(round(point[1] * count), count, len(having(runs, row)))
+            found |= of_share(f"surest{100 * coverage:.0f}", share)
+    return found
+
+
+def of_invented(runs, row):
+    found, same = invented.guessing(runs, row), invented.same_name(runs, row)
+    if found is None:
+        return {}
+    figures = {
+        "invented": f"{len(invented.by_person(runs, row)):,}",
+        "invented_different": str(len(found.shares)),
+        "invented_median": f"{found.median_probability:.3f}",
+    }
+    for correct, name in ((1, "apart_right"), (0, "apart_wrong")):
+        figures |= bounded(name, *(invented.told_apart(runs, row, correct) or (None, None)))
+    if same:
+        figures |= of_share("same_name", same.same)
+        figures["same_name_by_chance"] = percent(same.by_chance)
+        figures["same_name_most"] = percent(same.most_by_chance)
+    for name, (mean, interval) in found.expected.items():
+        figures |= bounded(f"expected_{name}", mean, interval, percent)
+    if found.best is not None:
+        figures["expected_best"] = percent(found.best)
+    return figures
+
+
+# ---- of the JSON files -----------------------------------------------------------------------
+
+
+def of_finetuning(one, runs):
+    own, others = measured.finetuned_shares(one, runs)
+    shares = others if own is None else [own, *others]
+    return {
+        "mean": percent(statistics.fmean(shares)),
+        "lowest": percent(min(shares)),
+        "highest": percent(max(shares)),
+        "deviation": f"{100 * statistics.stdev(shares):.1f}",
+        "seeds": str(len(shares)),
+    }
+
+
+def of_first_steps(one, way):
+    """leap: the step with the largest difference of the losses, if each goes its own way."""
+    same, own = one["in_each_step"][way], one["each_on_its_way"]
+    off = [abs(a - b) for a, b in zip(own["plain"], own[way], strict=True)]
+    leap = off.index(max(off))
+    return {
+        "loss": f"{max(same['losses']):.1g}",
+        "gradient": f"{max(same['gradients']):.1g}",
+        "gradient_median": f"{statistics.median(same['gradients']):.1g}",
+        "steps": str(len(off)),
+        "leap": str(leap + 1),
+        "before_leap": f"{max(off[:leap], default=0):.1g}",
+        "leap_here": f"{own[way][leap]:.2f}",
+        "leap_baseline": f"{own['plain'][leap]:.2f}",
+    }
+
+
+def of_benchmark(record):
+    different, questions = record.get("different_answers", {}), record.get("questions", 0)
+    rounds = [
+        len(row["rounds"])
+        for row in record["rows"]
+        if row["task"] == "evaluate" and row["way"] != "plain" and row["variant"] in different
+    ]
+    return {
+        "answers": str(sum(rounds) * questions),
+        "different_answers": str(sum(different.values())),
+        "questions": str(questions),
+    }
+
+
+def of_measurement(record, row):
+    found = {
+        "seconds": f"{statistics.median(measured.seconds_of(row)):.3g}",
+        "ratio": f"{measured.ratio(record, row):.1f}×",
+    }
+    if row["tokens"]:
+        found["mfu"] = f"{measured.utilisation(record, row):.0%}"
+        at_most = measured.ratio(record, row) / measured.utilisation(record, row)
+        found["limit"] = f"{at_most:.1f}×"
+    return found
+
+
+PARTS = {"kills": list, "fuzz": dict.values, "corpus": lambda record: [record]}
+
+
+def counts(parts):
+    """The numbers of several dicts, added up; shares in percent."""
+    found = Counter()
+    for part in parts:
+        found.update({name: x for name, x in part.items() if isinstance(x, (int, float))})
+    form = {True: percent, False: "{:,g}".format}
+    return {name: form[isinstance(x, float) and x < 1](x) for name, x in found.items()}

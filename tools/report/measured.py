@@ -1,0 +1,279 @@
+"""
+The tables about the JSON files in results/: benchmark, first steps, finetuning seeds, kills, fuzz,
+the resume file's cost, and the corpus. results/README.md explains the files.
+"""
+
+import json
+import statistics
+
+from load import having
+from tables import label_of, name_of, percent, table
+
+
+def load(results):
+    """{name: the content of results/name.json}."""
+    return {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(results.glob("*.json"))
+    }
+
+
+# ---- finetuning seeds, first steps -----------------------------------------------------------
+
+
+def finetuned_shares(one, runs):
+    """The accuracies of a record: that of the run itself (None if it is not kept), the others."""
+    found = having(runs, f"{one['variant']}.pretrain")
+    own = [run.rows for run in found if run.seed == one["pretraining_seed"]]
+    share = statistics.fmean(own[0][f"{one['variant']}.pretrain"].correct()) if own else None
+    return share, [count / one["total"] for count in one["correct"]]
+
+
+def finetuning_seeds(records, runs):
+    """The same pretrained models, finetuned with other seeds; runs: those of the same data."""
+    lines = []
+    for one in records:
+        own, others = finetuned_shares(one, runs)
+        shares = others if own is None else [own, *others]
+        deviation = f"{100 * statistics.stdev(shares):.1f} points" if len(shares) > 1 else "–"
+        cells = [label_of(f"{one['variant']}.pretrain"), one["pretraining_seed"], percent(own)]
+        cells += [", ".join(map(percent, others)), percent(statistics.fmean(shares)), deviation]
+        lines.append(cells)
+    head = ["the same pretrained model", "pretraining seed", "dev accuracy of that run"]
+    head += ["finetuned with other seeds", "mean of all", "standard deviation"]
+    return table(head, *lines) if lines else ""
+
+
+WAYS = {"plain": "baseline", "plain, off": "baseline, parameters changed by 1e-7"}
+
+
+def first_steps(records):
+    """Losses and gradients without dropout against the baseline's."""
+    lines = []
+    for one in records:
+        losses = one["each_on_its_way"]
+        for way in losses:
+            if way == "plain":
+                continue
+            same, cells = one["in_each_step"].get(way), ["–"] * 3
+            if same:
+                gradients = same["gradients"]
+                found = (max(same["losses"]), statistics.median(gradients), max(gradients))
+                cells = [f"{figure:.1g}" for figure in found]
+            off = [abs(a - b) for a, b in zip(losses["plain"], losses[way], strict=True)]
+            cells += [f"{max(off[:steps]):.1g}" for steps in (5, 10, len(off))]
+            lines.append([one["variant"], WAYS.get(way, f"this code, {way}"), *cells])
+    head = ["", "", "each step: loss, largest", "gradient, median", "gradient, largest"]
+    head += ["own way: loss, first 5 steps", "first 10", "all"]
+    return table(head, *lines) if lines else ""
+
+
+def first_losses(records):
+    """Mean training losses of the first steps with dropout."""
+    runs = [losses for one in records for way in one["own_numbers"].values() for losses in way]
+    spans = ((1, 10), (11, 50), (51, 100))
+    spans = [span for span in spans if all(span[1] <= len(losses) for losses in runs)]
+    lines = []
+    for one in records:
+        for way, found in one["own_numbers"].items():
+            cells = []
+            for first, last in spans:
+                means = [statistics.fmean(losses[first - 1 : last]) for losses in found]
+                spread = f" ({min(means):.3f}–{max(means):.3f})" if len(means) > 1 else ""
+                cells.append(f"{statistics.fmean(means):.3f}{spread}")
+            lines.append([one["variant"], WAYS.get(way, "this code"), len(found), *cells])
+    head = ["training loss", "", "seeds", *(f"steps {first}–{last}" for first, last in spans)]
+    return table(head, *lines) if lines else ""
+
+
+# ---- speed -----------------------------------------------------------------------------------
+
+KINDS = {
+    "products of matrices": "matmuls",
+    "GELU, softmax, layer norm and loss": "GELU, softmax, layer norm, loss",
+    "changes of type and of layout": "type and layout conversions",
+    "sums, products and dropout element by element": "element-wise operations",
+}
+
+
+def seconds_of(row):
+    """The seconds of an epoch, or of an evaluation, in each round."""
+    return [one["unit"] * row["steps"] for one in row["rounds"]]
+
+
+def ratio(benchmark, row):
+    """The speed-up over the baseline in the same round, the median over rounds."""
+    key = (row["variant"], row["task"], "plain")
+    slow = next(
+        one for one in benchmark["rows"] if (one["variant"], one["task"], one["way"]) == key
+    )
+    pairs = zip(seconds_of(slow), seconds_of(row), strict=True)
+    return statistics.median(before / after for before, after in pairs)
+
+
+def utilisation(benchmark, row):
+    """Model FLOPs utilisation: matmuls with weights (6 FLOPs a weight and token) over the peak."""
+    dtype = "float32" if row["way"] == "plain" else row["way"]
+    peak = max(peaks[dtype] for peaks in benchmark["matrix_peak"])
+    flops = 6 * row["weights"] * row["tokens"] * row["steps"]
+    return flops / statistics.median(seconds_of(row)) / peak
+
+
+def way_of(row):
+    return "baseline" if row["way"] == "plain" else row["way"]
+
+
+def speed(benchmark):
+    tasks = {"pretrain": "pretraining epoch", "finetune": "finetuning epoch"}
+    tasks["evaluate"] = f"evaluating {benchmark.get('questions')} names"
+    lines = []
+    for row in benchmark["rows"]:
+        seconds = seconds_of(row)
+        middle = statistics.median(seconds)
+        spread = f" ({min(seconds):.3g}–{max(seconds):.3g})" if len(seconds) > 1 else ""
+        cells = [f"{middle:.3g}{spread}", f"{ratio(benchmark, row):.1f}×", "–", "–"]
+        if row["tokens"]:
+            cells[2] = f"{row['tokens'] * row['steps'] / middle:,.0f}"
+            cells[3] = f"{utilisation(benchmark, row):.0%}"
+        whole, first, memory = (
+            statistics.median(one[key] for one in row["rounds"])
+            for key in ("whole", "first", "memory")
+        )
+        cells += [f"{whole:.1f}", "–" if row["task"] == "evaluate" else f"{first:.1f}"]
+        cells.append(f"{memory / 2**20:,.0f}")
+        lines.append([f"{row['variant']}, {tasks[row['task']]}", way_of(row), *cells])
+    head = ["", "", "seconds", "speed-up", "tokens/s", "MFU", "whole command, s"]
+    return table([*head, "first step after, s", "memory, MB"], *lines)
+
+
+def profile(benchmark):
+    lines = []
+    for row in benchmark["rows"]:
+        if "profile" in row:
+            shares = [*row["profile"].values(), 1 - sum(row["profile"].values())]
+            at_most = f"{ratio(benchmark, row) / utilisation(benchmark, row):.1f}×"
+            cells = [f"{share:.0%}" for share in shares]
+            lines.append([f"{row['variant']}, {row['way']}", *cells, at_most])
+    head = ["a pretraining step", *KINDS.values(), "rest (random bits, Python)"]
+    return table([*head, "speed-up at 100% MFU"], *lines)
+
+
+def speed_elsewhere(benchmarks):
+    """Speed-ups of several benchmarks side by side; benchmarks: {name: content}."""
+    ratios = {
+        name: {
+            (row["variant"], row["task"], row["way"]): f"{ratio(benchmark, row):.1f}×"
+            for row in benchmark["rows"]
+            if row["way"] != "plain"
+        }
+        for name, benchmark in benchmarks.items()
+    }
+    keys = list(dict.fromkeys(key for found in ratios.values() for key in found))
+    lines = [[", ".join(key), *(found.get(key, "–") for found in ratios.values())] for key in keys]
+    machines = [benchmark["hardware"] for benchmark in benchmarks.values()]
+    peaks = [peak_of(benchmark) for benchmark in benchmarks.values()]
+    return table(["speed-up", *machines], ["matmul peak", *peaks], *lines)
+
+
+def peak_of(benchmark):
+    """What the processor reaches in a matmul of two 2048×2048 matrices."""
+    best = {
+        dtype: max(peaks[dtype] for peaks in benchmark["matrix_peak"])
+        for dtype in benchmark["matrix_peak"][0]
+    }
+    return ", ".join(f"{peak / 1e9:.0f} GFLOP/s in {dtype}" for dtype, peak in best.items())
+
+
+# ---- resuming and safety, the corpus ---------------------------------------------------------
+
+
+def kills(records):
+    keys = ("kills", "while_writing", "differences", "bytes_lost")
+    lines = [
+        [
+            f"{one['function']}, {one['variant']}, recipe {one['recipe']}, {one['epochs']} epochs",
+            *(one[key] for key in keys),
+        ]
+        for one in records
+    ]
+    head = ["a training killed at random", "SIGKILLs", "of these, while writing a file"]
+    return table([*head, "differences at the end", "bytes lost"], *lines)
+
+
+READERS = {
+    "corpus": "pretraining corpus",
+    "examples": "files of dataset.py",
+    "finetuning": "finetuning corpus",
+    "evaluation": "questions",
+    "places": "answers to score",
+    "parameters": "parameter files",
+    "resuming": "resume files",
+    "command": "command lines",
+}
+
+
+def fuzz(record):
+    lines = []
+    for name, one in record.items():
+        rest = one["inputs"] - one["succeeded"] - one["refused"]
+        counts = (one["inputs"], one["succeeded"], one["refused"], one["kinds"], rest)
+        lines.append([READERS.get(name, name), *(f"{count:,}" for count in counts)])
+    head = ["generated inputs", "inputs", "accepted", "refused in one line"]
+    return table([*head, "different lines", "anything else"], *lines)
+
+
+def resume_cost(record):
+    lines = [
+        [
+            f"{one['variant']}, recipe {one['recipe']}",
+            one["megabytes"],
+            one["writings"],
+            f"{one['seconds']:.0f}",
+            f"{one['percent']:.2f}%",
+        ]
+        for one in record["rows"]
+    ]
+    head = ["resume file of a pretraining", "MB", "times written", "in seconds"]
+    return table([*head, "share of the time"], *lines)
+
+
+def corpus(record):
+    train, dev, test = (record[split] for split in ("train", "dev", "test"))
+    top = ", ".join(f"{place} {count}" for place, count in record["places_top"][:5])
+    lengths = (record[f"length_{kind}"] for kind in ("mean", "median", "shortest", "longest"))
+    read = next(key for key in record if key.startswith("place_in_first_"))
+    within = f"… within its first {read.rpartition('_')[2]} characters"
+    return table(
+        ["the bundled corpus", ""],
+        ["documents, one per person and line", f"{record['documents']:,}"],
+        ["characters", f"{record['characters']:,}"],
+        ["different characters", record["unique_characters"]],
+        [
+            "length of a document: mean / median / shortest / longest",
+            " / ".join(f"{length:g}" for length in lengths),
+        ],
+        [
+            "people in train / dev / test",
+            f"{train['people']:,} / {dev['people']} / {test['people']}",
+        ],
+        ["different places", record["places"]],
+        ["most frequent places", top],
+        ["birthplace stated in the document", percent(record["place_stated"])],
+        [within, percent(record[read])],
+        ["names with letters outside ASCII", percent(record["names_not_ascii"])],
+        ["name cultures", record["cultures"]],
+        ["sentence patterns", record["sentence_patterns"]],
+        *(
+            [f"{what}, train / dev", f"{percent(train[key])} / {percent(dev[key])}"]
+            for what, key in (
+                ("answering London", "london"),
+                ("best guess from the name alone", "best_guess_expected"),
+            )
+        ),
+    )
+
+
+def measured_on(record):
+    """Where a record was measured, in a line."""
+    versions = ", ".join(" ".join(version) for version in record["versions"].items())
+    return f"Machine: {record['hardware']}; {versions}; {name_of(record.get('data', 'bundled'))}."

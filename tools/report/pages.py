@@ -1,0 +1,149 @@
+"""
+Fills the tables and figures of README.md, docs/*.md and results/README.md from results/.
+
+    python tools/report/pages.py            writes them in place
+    python tools/report/pages.py --check    exits with 1 if a page is stale, and says which
+    python tools/report/pages.py --list     the names of all tables and figures
+
+On a page, a table stands between the lines `<!-- table: NAME -->` and `<!-- end -->`. A figure
+stands directly before its name: `22.8%<!--= course.vanilla.dev -->`. A figure has no spaces.
+
+Table names: results, bundled, quick (the results tables), speed, profile, speed_elsewhere, kills,
+fuzz, resume_cost, corpus; DATA.TABLE for each table of the page results/DATA/README.md.
+"""
+
+import argparse
+import re
+import sys
+from functools import partial
+from pathlib import Path
+
+import measured
+import report
+import run_tables
+from figures import Figures, span
+from load import having, load_runs, rows_in
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLE = re.compile(r"^<!-- table: (\S+) -->\n(?:(?!<!-- table:).*\n)*?<!-- end -->$", re.MULTILINE)
+OPEN = re.compile(r"^<!-- table: \S+ -->$", re.MULTILINE)
+FIGURE = re.compile(r"(\w[\w.,%×–+-]*|–)<!--= (\S+) -->")
+MARK = re.compile(r"<!--= ")
+
+
+def tables(results):
+    """{name: a function that makes the table}."""
+    by_data, records = load_runs(results), measured.load(results)
+    found = {}
+    for data, runs in by_data.items():
+        for name, make in report.tables_of(runs, records).items():
+            found[f"{data}.{name}"] = make
+    if "course" in by_data:
+        found["results"] = partial(results_table, by_data["course"])
+    if "bundled" in by_data:
+        found["bundled"] = partial(results_table, by_data["bundled"])
+    if "quick" in by_data:
+        found["quick"] = partial(quick_table, by_data["quick"])
+    for name in ("kills", "fuzz", "resume_cost", "corpus"):
+        if name in records:
+            found[name] = partial(getattr(measured, name), records[name])
+    benchmarks = {name: one for name, one in records.items() if name.startswith("benchmark")}
+    if "benchmark" in benchmarks:
+        found["speed"] = partial(speed_table, benchmarks["benchmark"])
+        found["profile"] = partial(measured.profile, benchmarks["benchmark"])
+        found["speed_elsewhere"] = partial(measured.speed_elsewhere, benchmarks)
+    return found
+
+
+def results_table(runs):
+    """The table of accuracies with one column of reported figures, and the machine."""
+    lines = [line.split(" | ")[:6] for line in run_tables.accuracy(runs).split("\n")]
+    body = "\n".join(" | ".join(line).removesuffix(" |") + " |" for line in lines)
+    body = body.replace("reported: a write-up", "reported")
+    minutes = []
+    for row in rows_in(runs):
+        logs = [run.rows[row].logs.get("pretrain") for run in having(runs, row)]
+        took = [log[-1]["seconds"] / 60 for log in logs if log]
+        minutes += [f"{row.partition('.')[0]} {span(took, '.0f')}"] if took else []
+    took = f" Minutes of pretraining: {', '.join(minutes)}." if minutes else ""
+    return f"{body}\n\nMachine: {run_tables.machines(runs)}.{took}"
+
+
+def quick_table(runs):
+    minutes = span([run.minutes() for run in runs], ".1f")
+    machine = f"Machine: {run_tables.machines(runs)}. Minutes a seed: {minutes}."
+    return f"{run_tables.by_seed(runs)}\n\n{machine}"
+
+
+def speed_table(benchmark):
+    return f"{measured.speed(benchmark)}\n\n{measured.measured_on(benchmark)}"
+
+
+def fill(text, made, figures):
+    """
+    A page's text with its tables and figures, and the names of those that have changed. Raises
+    ValueError for a name that does not exist, and for a mark that is not as above.
+    """
+    stale = []
+
+    def table_of(mark):
+        name = mark[1]
+        if name not in made:
+            raise ValueError(f"no table '{name}' (pages.py --list has the names)")
+        new = f"<!-- table: {name} -->\n{made[name]()}\n<!-- end -->"
+        stale.extend([f"table {name}"] if new != mark[0] else [])
+        return new
+
+    def figure_of(mark):
+        old, name = mark.groups()
+        try:
+            new = figures[name]
+        except KeyError:
+            raise ValueError(f"no figure '{name}' (pages.py --list has the names)") from None
+        stale.extend([f"figure {name}: {old}, now {new}"] if new != old else [])
+        return f"{new}<!--= {name} -->"
+
+    if len(TABLE.findall(text)) != len(OPEN.findall(text)):
+        raise ValueError("a table's mark without '<!-- end -->'")
+    if len(FIGURE.findall(text)) != len(MARK.findall(text)):
+        raise ValueError("a figure's mark without a figure directly before it, or without a name")
+    text = TABLE.sub(table_of, text)
+    return FIGURE.sub(figure_of, text), stale
+
+
+def pages(root=ROOT):
+    found = [root / "README.md", *sorted((root / "docs").glob("*.md")), root / "results/README.md"]
+    return [path for path in found if path.exists()]
+
+
+def main(argv=None, root=ROOT):
+    parser = argparse.ArgumentParser(description="Fill the pages' tables and figures.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if stale")
+    parser.add_argument("--list", action="store_true", help="print the names, with their figures")
+    args = parser.parse_args(argv)
+    made, figures = tables(root / "results"), Figures(root / "results")
+    if args.list:
+        print(*(f"table {name}" for name in made), sep="\n")
+        print(*(f"{name} {text}" for name, text in figures.all().items()), sep="\n")
+        return
+    status = 0
+    for path in pages(root):
+        text = path.read_text(encoding="utf-8")
+        try:
+            new, stale = fill(text, made, figures)
+        except ValueError as error:
+            sys.exit(f"pages.py: error: {path.relative_to(root)}: {error}")
+        if args.check:
+            for what in stale:
+                print(f"{path.relative_to(root)}: {what}", file=sys.stderr)
+                status = 1
+        elif new != text:
+            path.write_text(new, encoding="utf-8", newline="\n")
+            print(f"Written: {path.relative_to(root)}")
+    if status:
+        print("Stale; run python tools/report/pages.py", file=sys.stderr)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
