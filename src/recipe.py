@@ -1,30 +1,31 @@
 """
-What an experiment is run with: sizes of the model and of the three trainings. COURSE is the assignment's; QUICK is the
+The sizes and hyperparameters of an experiment. COURSE is the assignment's recipe; QUICK is the
 small one of `run_all.sh --quick`.
 """
+
+from collections.abc import Sized
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Training:
-    """
-    One training. Epochs; rows in a batch; the peak learning rate of AdamW; warm-up in target positions; and the number of
-    passes over the *pretraining* corpus (rows of block_size, PAD included) that take the cosine to its bottom.
-    """
-    max_epochs: int
-    batch_size: int
-    learning_rate: float
-    warmup_tokens: int
-    decay_epochs: int
+    """One training: its length, its batches and the schedule of its learning rate."""
 
-    def final_tokens(self, pretrain_dataset, block_size):
-        """Target positions until the cosine's bottom. For the course's wiki.txt 200·2938·128 = 75,212,800."""
+    max_epochs: int
+    batch_size: int  # rows
+    learning_rate: float  # the peak of AdamW's
+    warmup_tokens: int  # target positions, PAD included, until the peak
+    decay_epochs: int  # passes over the *pretraining* corpus from there to the cosine's bottom
+
+    def final_tokens(self, pretrain_dataset: Sized, block_size: int) -> int:
+        """Target positions until the cosine's bottom: for the course's wiki.txt 200·2938·128."""
         return self.decay_epochs * len(pretrain_dataset) * block_size
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Sizes of the model, its dropout probability, and the three trainings."""
+
     block_size: int
     n_layer: int
     n_head: int
@@ -34,33 +35,58 @@ class Recipe:
     finetune: Training
     finetune_without_pretraining: Training
 
-    def model_settings(self):
+    def model_settings(self) -> dict[str, int | float]:
         """The keywords of GPTConfig."""
-        return dict(n_layer=self.n_layer, n_head=self.n_head, n_embd=self.n_embd,
-                    embd_pdrop=self.dropout, resid_pdrop=self.dropout, attn_pdrop=self.dropout)
+        sizes = {"n_layer": self.n_layer, "n_head": self.n_head, "n_embd": self.n_embd}
+        return sizes | dict.fromkeys(("embd_pdrop", "resid_pdrop", "attn_pdrop"), self.dropout)
 
 
-# The handout's. 512·20 target positions of warm-up are less than one batch (128·127), so there is hardly any. In
-# pretraining 650 epochs go 3.2 times the way to the bottom of the cosine: the rate falls, rises and falls again. In
-# finetuning, counted by the same corpus, 10 epochs of 2,000·127 positions are 3% of the way to the bottom, 75 epochs 25%.
+# The handout's. 512·20 target positions of warm-up are less than one batch (128·127), so there is
+# hardly any. In pretraining 650 epochs go 3.2 times the way to the bottom of the cosine: the rate
+# falls, rises and falls again. In finetuning, counted by the same corpus, 10 epochs of 2,000·127
+# positions are 3% of the way to the bottom, 75 epochs 25%.
 COURSE = Recipe(
-    block_size=128, n_layer=4, n_head=8, n_embd=256, dropout=0.1,
-    pretrain=Training(max_epochs=650, batch_size=128, learning_rate=6e-3, warmup_tokens=512 * 20, decay_epochs=200),
-    finetune=Training(max_epochs=10, batch_size=256, learning_rate=6e-4, warmup_tokens=512 * 20, decay_epochs=200),
-    finetune_without_pretraining=Training(max_epochs=75, batch_size=256, learning_rate=6e-4, warmup_tokens=512 * 20,
-                                          decay_epochs=200),
+    block_size=128,
+    n_layer=4,
+    n_head=8,
+    n_embd=256,
+    dropout=0.1,
+    pretrain=Training(
+        max_epochs=650,
+        batch_size=128,
+        learning_rate=6e-3,
+        warmup_tokens=512 * 20,
+        decay_epochs=200,
+    ),
+    finetune=Training(
+        max_epochs=10, batch_size=256, learning_rate=6e-4, warmup_tokens=512 * 20, decay_epochs=200
+    ),
+    finetune_without_pretraining=Training(
+        max_epochs=75, batch_size=256, learning_rate=6e-4, warmup_tokens=512 * 20, decay_epochs=200
+    ),
 )
 
-# For 320 people with one short sentence each (tools/make_corpus.py --size quick), found by experiment. 250 epochs of 20 batches
-# are 5,000 steps: the facts are learned between step 2,000 and 5,000, and small batches buy steps cheaply. Dropout, which
-# helps over the course's 15,000 steps, delays that beyond a laptop's patience. Pretraining goes the cosine down once. The low
-# rate in finetuning links the question to what is known before the 150 answers themselves are learned by heart.
+# For 320 people with one short sentence each (tools/make_corpus.py --size quick), found by
+# experiment. 250 epochs of 20 batches are 5,000 steps: the facts are learned between step 2,000
+# and 5,000, and small batches buy steps cheaply. Dropout, which helps over the course's 15,000
+# steps, delays that beyond a laptop's patience. Pretraining goes the cosine down once. The low
+# rate in finetuning links the question to what is known before the 150 answers themselves are
+# learned by heart.
 QUICK = Recipe(
-    block_size=128, n_layer=2, n_head=4, n_embd=128, dropout=0.0,
-    pretrain=Training(max_epochs=250, batch_size=16, learning_rate=2e-3, warmup_tokens=512 * 20, decay_epochs=250),
-    finetune=Training(max_epochs=10, batch_size=16, learning_rate=1e-4, warmup_tokens=512 * 20, decay_epochs=10),
-    finetune_without_pretraining=Training(max_epochs=75, batch_size=16, learning_rate=6e-4, warmup_tokens=512 * 20,
-                                          decay_epochs=75),
+    block_size=128,
+    n_layer=2,
+    n_head=4,
+    n_embd=128,
+    dropout=0.0,
+    pretrain=Training(
+        max_epochs=250, batch_size=16, learning_rate=2e-3, warmup_tokens=512 * 20, decay_epochs=250
+    ),
+    finetune=Training(
+        max_epochs=10, batch_size=16, learning_rate=1e-4, warmup_tokens=512 * 20, decay_epochs=10
+    ),
+    finetune_without_pretraining=Training(
+        max_epochs=75, batch_size=16, learning_rate=6e-4, warmup_tokens=512 * 20, decay_epochs=75
+    ),
 )
 
 RECIPES = {"course": COURSE, "quick": QUICK}

@@ -1,0 +1,217 @@
+"""
+Batches without padding. More than half of a pretraining batch, and nearly all of a finetuning one,
+are positions that add nothing to the loss; here they are left out before the model computes them.
+Loss and gradients stay the same, up to the order of additions:
+
+- a causal model's positions do not see what follows, so a row may end after its last target
+  (crop_padding);
+- a batch may go through in micro-batches of rows of similar length, whose gradients add up to the
+  batch's (group_by_length);
+- all but attention treats each position by itself, so the rows may stand one after another in a
+  single list of tokens, and be padded to (B, T) for attention alone (PackedRows).
+
+Shapes: B rows, T positions, N packed tokens, C = n_embd channels, nh heads, hs channels of a head;
+T' positions of the rows when padded for attention. y (B, T) are targets, IGNORED_TARGET where none
+counts.
+"""
+
+import copy
+
+import torch
+
+IGNORED_TARGET = 0  # a position with this target adds nothing to the loss; the id of PAD
+
+# Libraries prepare bfloat16 matmuls for each shape anew, at half a millisecond each, and keep a
+# hundred or so. Numbers of tokens and positions are rounded up to these multiples, so that there
+# are few shapes, at the price of a few per cent of padding.
+TOKENS_MULTIPLE = 32
+POSITIONS_MULTIPLE = 8
+
+
+def count_targets(y: torch.Tensor) -> int:
+    """The targets of y (B, T) that the loss counts."""
+    return int((y != IGNORED_TARGET).sum())
+
+
+def row_lengths(y: torch.Tensor) -> torch.Tensor:
+    """
+    LongTensor (B): of each row of y (B, T) the positions up to its last target; 0 without one.
+    """
+    return ((y != IGNORED_TARGET) * torch.arange(1, y.size(1) + 1, device=y.device)).amax(dim=1)
+
+
+def crop_padding(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """x and y (B, T) without the last columns in which no row has a target."""
+    length = max(1, int(row_lengths(y).max()))
+    return x[:, :length], y[:, :length]
+
+
+def group_by_length(
+    y: torch.Tensor, tokens: int | None = None, rows: int | None = None
+) -> list[list[int]]:
+    """
+    The rows of y (B, T) that have a target, in micro-batches: lists of row numbers.
+
+    From the shortest rows to the longest, each with about `tokens` positions up to the last
+    targets and at most `rows` rows; None for no limit.
+    """
+    lengths = row_lengths(y)
+    order = lengths.argsort(stable=True)[int((lengths == 0).sum()) :]
+    if not len(order):
+        return []
+    if tokens is None:
+        group_of_row = torch.zeros_like(order)
+    else:
+        # The group that a row's middle token falls into, where all tokens are shared out evenly.
+        ends = lengths[order].cumsum(0)
+        groups = -(-int(ends[-1]) // tokens)
+        group_of_row = (ends - lengths[order] / 2) * groups / ends[-1]
+        group_of_row = group_of_row.long().clamp(max=groups - 1)
+    groups = [order[group_of_row == group] for group in group_of_row.unique()]
+    return [piece.tolist() for group in groups for piece in group.split(rows or len(group))]
+
+
+class PackedRows:
+    """
+    The tokens of a batch on which its loss depends, one after another: (N, C). pad() takes them to
+    attention's (B, nh, T', hs), and unpad() back.
+
+    Row 0's positions come first, up to its last target, then row 1's, and so on. N is a multiple
+    of TOKENS_MULTIPLE; the tokens at the end that fill it are padding. Attributes:
+
+        positions  LongTensor (N): the position of each token in its row
+        targets    LongTensor (N): its target, IGNORED_TARGET for padding
+    """
+
+    def __init__(self, y: torch.Tensor, max_positions: int):
+        """
+        y: targets (B, T), at least one that counts. max_positions: the longest row that attention
+        takes; ValueError for a longer one.
+        """
+        lengths = row_lengths(y)
+        B, T = y.shape
+        longest = int(lengths.max())
+        if longest > max_positions:
+            raise ValueError(f"{longest} positions, but this model takes {max_positions} at most")
+        self.padded_shape = B, min(round_up(longest, POSITIONS_MULTIPLE), max_positions)
+        in_row = torch.arange(T, device=y.device) < lengths[:, None]
+        row, position = in_row.nonzero(as_tuple=True)
+        self._in_y = row * T + position  # of each token that is no padding: where it stands in y …
+        self._in_padded = row * self.padded_shape[1] + position  # … and in (B, T')
+        self._selected = self._in_padded  # the same, of the tokens that go on after attention
+        self._select = None  # and the Move to them
+        self._pads, self._unpads = {}, {}  # Moves, made once for all layers
+        self.positions = self._fill(position)
+        self.targets = self._fill(y.reshape(-1)[self._in_y])
+
+    def with_targets_only(self) -> "PackedRows":
+        """
+        These rows for the last layer: only tokens with a target go on after its attention. The
+        others have been looked at and are not needed any more.
+        """
+        selected = self.targets.nonzero().squeeze(1)
+        if len(selected) == len(self._in_y):
+            return self
+        rows = copy.copy(self)
+        rows.positions = self._fill(self.positions[selected])
+        rows.targets = self._fill(self.targets[selected])
+        rows._selected = self._in_padded[selected]
+        places = torch.arange(len(selected), device=selected.device)
+        rows._select = Move(selected, len(self.targets), places, len(rows.targets))
+        rows._unpads = {}
+        return rows
+
+    @staticmethod
+    def _fill(values):
+        """values (n) with zeros after them for padding: (N)."""
+        padding = round_up(len(values), TOKENS_MULTIPLE) - len(values)
+        return torch.nn.functional.pad(values, (0, padding))
+
+    def ids(self, idx: torch.Tensor) -> torch.Tensor:
+        """idx (B, T) → (N)."""
+        return self._fill(idx.reshape(-1)[self._in_y])
+
+    def pad(self, x: torch.Tensor, layers: int, n_head: int) -> torch.Tensor:
+        """
+        x (N, layers · C), the outputs of that many linear layers, → (layers, B, nh, T', hs) for
+        attention; zeros where no token stands. Each head of a token is moved by itself, so that
+        the heads need not be transposed afterwards.
+        """
+        B, T = self.padded_shape
+        key = layers, n_head
+        if key not in self._pads:
+            size = B * n_head * T
+            layer_starts = torch.arange(layers, device=x.device)[:, None] * size
+            places = self._heads(self._in_padded, n_head)[:, None] + layer_starts
+            sources = torch.arange(places.numel(), device=x.device)
+            source_count = len(x) * layers * n_head
+            self._pads[key] = Move(sources, source_count, places.flatten(), layers * size)
+        heads = x.view(len(x) * layers * n_head, -1)
+        return self._pads[key](heads).view(layers, B, n_head, T, -1)
+
+    def unpad(self, y: torch.Tensor) -> torch.Tensor:
+        """Attention's output (B, nh, T', hs) → (N, C), of the tokens that go on after it."""
+        B, n_head, T, hs = y.shape
+        if n_head not in self._unpads:
+            sources = self._heads(self._selected, n_head).flatten()
+            places = torch.arange(len(sources), device=y.device)
+            place_count = len(self.targets) * n_head
+            self._unpads[n_head] = Move(sources, B * n_head * T, places, place_count)
+        return self._unpads[n_head](y.reshape(-1, hs)).view(-1, n_head * hs)
+
+    def _heads(self, places, n_head):
+        """
+        (n, nh): where in (B, nh, T') the heads of the tokens at `places` (n) of (B, T') stand.
+        """
+        T = self.padded_shape[1]
+        first_head = places // T * (n_head * T) + places % T
+        return first_head[:, None] + torch.arange(n_head, device=places.device) * T
+
+    def select(self, x: torch.Tensor) -> torch.Tensor:
+        """x (N, C), of the tokens that go on after attention."""
+        return x if self._select is None else self._select(x)
+
+
+class Move:
+    """
+    Moves rows of a matrix to places in another one: out[places[i]] = x[sources[i]], and zeros
+    elsewhere. No place and no source occurs twice, so the gradient is a move as well. Indexing in
+    general adds up gradients, which is slow on a CPU.
+    """
+
+    def __init__(
+        self, sources: torch.Tensor, source_count: int, places: torch.Tensor, place_count: int
+    ):
+        self._forward = self._lookup(places, sources, place_count)
+        self._backward = self._lookup(sources, places, source_count)
+
+    @staticmethod
+    def _lookup(places, sources, count):
+        """For each of `count` places its source, or 0; and the places that have none."""
+        lookup = places.new_full((count,), -1).index_copy_(0, places, sources)
+        return lookup.clamp(min=0), (lookup < 0).nonzero().squeeze(1)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """x (source_count, C) → (place_count, C)."""
+        return MoveRows.apply(x, self._forward, self._backward)
+
+
+class MoveRows(torch.autograd.Function):
+    """The arithmetic of Move. forward_lookup, backward_lookup: see Move._lookup()."""
+
+    @staticmethod
+    def forward(ctx, x, forward_lookup, backward_lookup):
+        ctx.lookups = forward_lookup, backward_lookup
+        source, empty = forward_lookup
+        moved = x.index_select(0, source)
+        return moved.index_fill_(0, empty, 0) if len(empty) else moved
+
+    @staticmethod
+    def backward(ctx, gradient):
+        forward_lookup, backward_lookup = ctx.lookups
+        return MoveRows.apply(gradient, backward_lookup, forward_lookup), None, None
+
+
+def round_up(number: int, multiple: int) -> int:
+    """The least multiple of `multiple` that is not below `number`."""
+    return -(-number // multiple) * multiple

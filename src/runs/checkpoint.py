@@ -1,0 +1,215 @@
+"""
+Parameter files: `torch.save` of a model's state dict and nothing else, as the course writes them.
+They interchange with the course's code in both directions.
+
+PARAMS.json beside a file PARAMS says what the parameters belong to: variant, sizes, vocabulary and
+so on, and the sha256 of the parameter file. A file without it loads as well.
+"""
+
+import hashlib
+import io
+import json
+import re
+import warnings
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import torch
+import torch.nn as nn
+
+from attention import VARIANTS
+from runs.console import note
+from runs.files import write_atomically
+from runs.inputs import InputError, errors_name
+
+# What DataParallel and torch.compile put before every name of a state dict.
+WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")
+# The entries of PARAMS.json that must be those of the model that loads the parameters.
+MUST_AGREE = ("variant", "sizes", "vocabulary")
+
+State = dict[str, torch.Tensor]
+Hint = Callable[[dict[str, int], dict[str, int]], str]
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model itself, where DataParallel, DistributedDataParallel or torch.compile wrap it."""
+    while hasattr(model, "module") or hasattr(model, "_orig_mod"):
+        model = model.module if hasattr(model, "module") else model._orig_mod
+    return model
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def save_params(model: nn.Module, path: str, meta: dict | None = None) -> None:
+    """
+    Writes the model's state dict to path: all of it or nothing. With meta, also PARAMS.json.
+
+    Raises InputError if a file cannot be written.
+    """
+    state = {name: tensor.detach().cpu() for name, tensor in unwrap(model).state_dict().items()}
+    content = write_tensors(path, state)
+    if meta is not None:
+        text = json.dumps({**meta, "sha256": digest(content)}, indent=1) + "\n"
+        write_atomically(meta_path(path), lambda file: file.write(text.encode("utf-8")))
+
+
+def meta_path(path: str) -> str:
+    return f"{path}.json"
+
+
+def write_tensors(path: str, content: object) -> bytes:
+    """Writes what torch.save makes of the content. Returns the file's bytes."""
+    buffer = io.BytesIO()  # torch's own error for a full disk does not say that it is full
+    torch.save(content, buffer)
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+    return buffer.getvalue()
+
+
+def load_params(
+    model: nn.Module, path: str, hint: Hint | None = None, meta: dict | None = None
+) -> None:
+    """
+    Loads a parameter file into the model, strictly: all of it, or the model stays as it was.
+
+    Only tensors are read from the file (weights_only); nothing in it is executed. hint: see
+    check_state(). meta: what the model is, to be compared with PARAMS.json where there is one.
+
+    Raises InputError, in one line, for a file that is no parameter file, that belongs to a model
+    of another variant, vocabulary or size, or that holds numbers that are not finite.
+    """
+    content = read_bytes(path)
+    state = parse_tensors(content, path, "parameter file")
+    if not is_state(state):
+        raise InputError(f"{path}: not a parameter file: it is no dict of tensors by name")
+    state = {WRAPPERS.sub("", name): tensor for name, tensor in state.items()}
+    with errors_name(path):
+        check_state(state, unwrap(model).state_dict(), hint)
+    if meta is not None:
+        check_meta(path, digest(content), meta)
+    unwrap(model).load_state_dict(state)
+
+
+def is_state(state: object) -> bool:
+    return isinstance(state, dict) and all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor)
+        for name, tensor in state.items()
+    )
+
+
+def check_meta(path: str, sha256: str, meta: dict) -> None:
+    """
+    Raises InputError if PARAMS.json is there and says that the parameters are for another model.
+    """
+    beside = meta_path(path)
+    try:
+        with open(beside, encoding="utf-8") as file:
+            found = json.load(file)
+        current = found["sha256"] == sha256
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, LookupError, TypeError):
+        note(f"warning: {beside} cannot be read and is not used")
+        return
+    if not current:
+        note(f"note: {beside} belongs to other parameters than {path} and is not used")
+        return
+    for name in MUST_AGREE:
+        if name in found and found[name] != meta[name]:
+            known = "" if name == "vocabulary" else f" ({found[name]}, here {meta[name]})"
+            raise InputError(
+                f"{path}: was trained with another {name}{known}, as {beside} says"
+                + ("; give the corpus that it was pretrained on" if name == "vocabulary" else "")
+            )
+
+
+def check_state(state: State, expected: State, hint: Hint | None = None) -> None:
+    """
+    Raises InputError if the tensors of `state` cannot replace those of `expected`: other names,
+    other sizes, or numbers that are not finite.
+
+    hint(sizes_of(state), sizes_of(expected)) ends the error's line where names or sizes differ.
+    """
+    difference = describe_difference(state, expected)
+    if difference:
+        advice = hint(sizes_of(state), sizes_of(expected)) if hint else ""
+        raise InputError(f"does not fit this model: {difference}" + (advice and f"; {advice}"))
+    for name, tensor in state.items():
+        if not torch.isfinite(tensor.to(expected[name].dtype)).all():
+            raise InputError(
+                f"{name} holds numbers that are not finite; these parameters are useless"
+            )
+
+
+def read_bytes(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def parse_tensors(content: bytes, path: str, kind: str) -> object:
+    """
+    What torch.save wrote: tensors, numbers and text in dicts, lists and tuples. Nothing in it is
+    executed. path, kind: the file, and what it should be, for the InputError if it is none.
+    """
+    try:
+        with warnings.catch_warnings():  # torch warns about old files
+            warnings.simplefilter("ignore")
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception:  # torch raises another class for each way in which a file is damaged
+        raise InputError(
+            f"{path}: not a {kind}, or damaged (torch.load finds no tensors in it)"
+        ) from None
+
+
+def describe_difference(found: State, expected: State) -> str:
+    """One line on how a state dict differs from the expected one in names or sizes; else empty."""
+    variant, wanted = variant_of_state(found), variant_of_state(expected)
+    if variant and variant != wanted:
+        return f"it holds a {variant} model" + (f", not a {wanted} one" if wanted else "")
+    missing = [name for name in expected if name not in found]
+    surplus = [name for name in found if name not in expected]
+    sizes = [
+        f"{name} is {tuple(found[name].shape)} in the file and {tuple(tensor.shape)} in the model"
+        for name, tensor in expected.items()
+        if name in found and found[name].shape != tensor.shape
+    ]
+    return "; ".join(
+        start + names[0] + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
+        for start, names in (("it lacks ", missing), ("it has ", surplus), ("", sizes))
+        if names
+    )
+
+
+def sizes_of(state: State) -> dict[str, int]:
+    """
+    The sizes of the GPT that a state dict belongs to, by their names in GPTConfig; without n_head,
+    which no tensor shows. {} if it is no GPT's.
+    """
+    tokens, positions = state.get("tok_emb.weight"), state.get("pos_emb")
+    if tokens is None or positions is None or tokens.dim() != 2 or positions.dim() != 3:
+        return {}
+    layers = {name.split(".")[1] for name in state if name.startswith("blocks.")}
+    return {
+        "vocab_size": tokens.shape[0],
+        "block_size": positions.shape[1],
+        "n_layer": len(layers),
+        "n_embd": positions.shape[2],
+    }
+
+
+def variant_of_state(state: State) -> str | None:
+    """The attention variant whose tensors a GPT's state dict has; None if it is none of them."""
+    first = "blocks.0.attn."
+    names = {name.removeprefix(first) for name in state if name.startswith(first)}
+    smallest = SimpleNamespace(n_embd=1, n_head=1, block_size=2, attn_pdrop=0.0, resid_pdrop=0.0)
+    # fork_rng gives the random numbers back. torch's meta device would draw none, but loads
+    # slowly.
+    with torch.random.fork_rng(devices=[]):
+        for variant, attention in VARIANTS.items():
+            if names == set(attention(smallest).state_dict()):
+                return variant
+    return None

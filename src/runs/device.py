@@ -1,0 +1,77 @@
+"""The device that a run computes on, the precision of its matmuls, and how its memory is kept."""
+
+import ctypes
+import os
+import platform
+
+import torch
+
+from runs.console import note
+from runs.inputs import InputError
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def choose_device(name: str | None = None) -> torch.device:
+    """
+    The torch device of that name; without a name CUDA if there is one, else the CPU. Under
+    torchrun "cuda" is this process's own GPU.
+
+    Raises InputError if the device cannot be used.
+    """
+    if name is None and not torch.cuda.is_available():
+        return torch.device("cpu")
+    try:
+        device = torch.device(name or "cuda")
+        if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.zeros(1, device=device).item()
+    except Exception as error:  # torch raises another class for each way in which one is absent
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"device {name or 'cuda'}: {reason:.300}") from None
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """
+    The dtype of matmuls: PRECISIONS[name]; for "auto" bfloat16 where the device multiplies it in
+    hardware, else float32, since emulated bfloat16 is slower.
+    """
+    if name == "auto":
+        name = "bfloat16" if multiplies_bfloat16(device) else "float32"
+    return PRECISIONS[name]
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16 matmuls."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            lines = [line for line in file if line.startswith(("flags", "Features"))]
+        flags = set(lines[0].split()) if lines else set()
+        return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})  # Intel and AMD; Arm
+    except OSError:  # not Linux: torch knows one kind of processor, in some of its versions
+        return getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+
+
+def keep_freed_memory() -> None:
+    """
+    Tells glibc's malloc to keep freed memory for the next use. A training step frees and takes
+    some hundred megabytes; returned to the system each time, they come back page by page, which
+    costs a tenth of the step. Elsewhere than on glibc it does nothing.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -2, -3, -8
+    settings = [
+        (M_ARENA_MAX, 2),  # threads of one arena wait for each other; two cores need two arenas
+        (M_MMAP_THRESHOLD, 1 << 30),
+        (M_TRIM_THRESHOLD, (1 << 31) - 1),
+        (M_TOP_PAD, 1 << 27),  # an arena of threads keeps this much instead of 64 MB blocks
+    ]
+    libc = ctypes.CDLL(None)
+    if not all([libc.mallopt(parameter, value) for parameter, value in settings]):
+        note("note: malloc did not take its settings; training may be a tenth slower")

@@ -1,0 +1,67 @@
+"""
+Several processes that train together, as torchrun starts them: each takes its share of every
+batch's rows. The first one prints and writes.
+"""
+
+import contextlib
+import gc
+import os
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+
+from runs.device import choose_device
+
+
+def processes() -> int:
+    """How many processes torchrun started for this run; 1 without it."""
+    number = os.environ.get("WORLD_SIZE", "1")
+    return int(number) if number.isdecimal() else 1
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that prints and writes, or the only one."""
+    return processes() == 1 or os.environ.get("RANK") == "0"
+
+
+@contextlib.contextmanager
+def process_group(device_name: str | None = None) -> Iterator[None]:
+    """
+    While this lasts, the processes that torchrun started train together; else it does nothing.
+    """
+    if processes() == 1:
+        yield
+        return
+    device = choose_device(device_name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        # A DistributedDataParallel in a reference cycle holds the group, whose threads can then
+        # abort the interpreter as it ends.
+        gc.collect()
+        dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def first_process_speaks() -> Iterator[None]:
+    """While this lasts, all processes but the first print nothing."""
+    if is_first_process():
+        yield
+        return
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        yield
+
+
+def rank_and_size() -> tuple[int, int]:
+    """This process's number in the group and the group's size; (0, 1) without a group."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
