@@ -12,6 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 for folder in ("src", "tools/corpus", "tools/experiments", "tools/report", "tests"):
     sys.path.insert(0, str(ROOT / folder))
 
+import reference  # noqa: E402
+
 from attention import VARIANTS  # noqa: E402
 
 torch.set_num_threads(1)
@@ -92,6 +94,12 @@ def tiny_name_dataset(tiny_pretrain_dataset):
 
 @pytest.fixture(params=list(VARIANTS))
 def variant(request):
+    return request.param
+
+
+@pytest.fixture(params=list(reference.VARIANTS))
+def known_variant(request):
+    """A variant that tests/reference.py and tests/baseline.py know, to compare with them."""
     return request.param
 
 

@@ -1,8 +1,10 @@
-"""The plain implementation that src/ is held against: every formula of the project once more, slowly, with loops.
+"""
+The reference: every formula of the project once more, slowly, with loops. Tests compare src/ with
+it.
 
-Nothing here imports src/, and nothing uses torch's own attention, normalisation, activation, loss or optimiser, so an
-agreement between the two is evidence. test_reference.py holds this file, in turn, against torch and hand-worked cases.
-Dropout is left out throughout: compare in eval mode. The dtype follows the inputs; float64 gives tight tolerances.
+It does not import src/, and does not use torch's attention, normalisation, activation, loss or
+optimiser. test_reference.py compares it with torch's and with cases worked by hand. There is no
+dropout: compare in eval mode. The dtype is that of the inputs; float64 allows tight tolerances.
 
 Shapes: B batch, T positions, C = n_embd, nh = n_head, hs = C / nh, V vocabulary.
 "Handout" is CS224N assignment 5 (2021).
@@ -13,10 +15,11 @@ import math
 import torch
 
 MASK = "\u2047"  # ⁇, id 1
-PAD = "\u25A1"  # □, id 0
+PAD = "\u25a1"  # □, id 0
 
 
-# ---- the model ------------------------------------------------------------------------------------------------------
+# ---- the model ------------------------------------------------------------------------------
+
 
 def without_module(state):
     """The same state dict with the `module.` that DataParallel puts before every key taken off."""
@@ -25,7 +28,9 @@ def without_module(state):
 
 def part_of(state, prefix):
     """The entries of a state dict below `prefix`, with the prefix taken off."""
-    return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+    return {
+        key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)
+    }
 
 
 def linear(x, weight, bias=None):
@@ -35,16 +40,17 @@ def linear(x, weight, bias=None):
 
 
 def softmax(scores):
-    """exp(z_s) / Σ_r exp(z_r) of one vector; the largest z is subtracted first, which changes nothing but overflow."""
+    """exp(z_s) / Σ_r exp(z_r) of one vector. The largest z is subtracted to avoid overflow."""
     powers = torch.exp(scores - scores.max().detach())
     return powers / powers.sum()
 
 
 def causal_self_attention(x, params, n_head):
-    """softmax(q_t · k_s / √hs over s ≤ t), applied to v_s, a head; the heads side by side; then proj.
+    """For each head softmax(q_t · k_s / √hs over s ≤ t) applied to v_s; then proj of all heads.
 
-    x (B, T, C) → (B, T, C). params: {key, query, value, proj}.{weight (C, C), bias (C)}; head h owns columns
-    h·hs … (h+1)·hs - 1 of keys, queries and values. Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.2.
+    x (B, T, C) → (B, T, C). params: {key, query, value, proj}.{weight (C, C), bias (C)}.
+    Head h has columns h·hs … (h+1)·hs - 1 of keys, queries and values.
+    Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.2.
     """
     B, T, C = x.shape
     hs = C // n_head
@@ -56,7 +62,9 @@ def causal_self_attention(x, params, n_head):
         for t in range(T):
             for h in range(n_head):
                 own = slice(h * hs, (h + 1) * hs)
-                scores = [(q[b, t, own] * k[b, s, own]).sum() / math.sqrt(hs) for s in range(t + 1)]
+                scores = [
+                    (q[b, t, own] * k[b, s, own]).sum() / math.sqrt(hs) for s in range(t + 1)
+                ]
                 weights = softmax(torch.stack(scores))  # (t + 1)
                 rows.append(sum(weights[s] * v[b, s, own] for s in range(t + 1)))  # (hs)
     y = torch.cat(rows).view(B, T, C)  # rows came in the order b, t, h
@@ -64,12 +72,13 @@ def causal_self_attention(x, params, n_head):
 
 
 def synthesizer_attention(x, params, n_head):
-    """softmax((ReLU(x_t A_h + b1_h) B + b2)_s over s ≤ t), applied to v_s, a head; the heads side by side; then proj.
+    """For each head softmax((ReLU(x_t A_h + b1_h) B + b2)_s over s ≤ t) applied to v_s; then proj.
 
-    x (B, T, C) → (B, T, C), T ≤ block_size - 1. params: {w1, value, proj}.{weight (C, C), bias (C)}, w1 holding every
-    head's A_h and b1_h (head h: output columns h·hs … (h+1)·hs - 1), w2 = B (hs, block_size - 1), b2 (block_size - 1).
-    No key meets a query: the weights of position t come from x_t alone.
-    Tay et al. 2020, "Synthesizer", https://arxiv.org/abs/2005.00743, section 3.1 (dense); handout part 2(g).
+    x (B, T, C) → (B, T, C), T ≤ block_size - 1. params: {w1, value, proj}.{weight (C, C),
+    bias (C)}; w2 = B (hs, block_size - 1); b2 (block_size - 1). w1 holds the A_h and b1_h of all
+    heads: head h has output columns h·hs … (h+1)·hs - 1. The weights of position t depend on x_t
+    alone.
+    Tay et al. 2020, https://arxiv.org/abs/2005.00743, section 3.1 (dense); handout part 2(g).
     """
     B, T, C = x.shape
     hs = C // n_head
@@ -83,15 +92,22 @@ def synthesizer_attention(x, params, n_head):
         for t in range(T):
             for h in range(n_head):
                 own = slice(h * hs, (h + 1) * hs)
-                scores = [(hidden[b, t, own] * params["w2"][:, s]).sum() + params["b2"][s] for s in range(t + 1)]
+                scores = [
+                    (hidden[b, t, own] * params["w2"][:, s]).sum() + params["b2"][s]
+                    for s in range(t + 1)
+                ]
                 weights = softmax(torch.stack(scores))  # (t + 1)
                 rows.append(sum(weights[s] * v[b, s, own] for s in range(t + 1)))  # (hs)
     y = torch.cat(rows).view(B, T, C)  # rows came in the order b, t, h
     return linear(y, params["proj.weight"], params["proj.bias"])
 
 
+# The variants that the reference and the baseline know. Comparisons run over these.
+VARIANTS = {"vanilla": causal_self_attention, "synthesizer": synthesizer_attention}
+
+
 def layer_norm(x, weight, bias):
-    """(x - mean) / √(variance + 1e-5) · weight + bias over the last axis; the variance divides by C, not C - 1.
+    """(x - mean) / √(variance + 1e-5) · weight + bias over the last axis; variance divides by C.
 
     x (…, C), weight and bias (C). Ba et al. 2016, https://arxiv.org/abs/1607.06450.
     """
@@ -109,8 +125,9 @@ def gelu(x):
 
 
 def mlp(x, params):
-    """Linear, GELU, Linear: (B, T, C) → (B, T, 4C) → (B, T, C). params: 0.{weight, bias}, 2.{weight, bias}.
+    """Linear, GELU, Linear: (B, T, C) → (B, T, 4C) → (B, T, C).
 
+    params: 0.{weight, bias}, 2.{weight, bias}.
     Vaswani et al. 2017, section 3.3, with GELU for ReLU.
     """
     hidden = gelu(linear(x, params["0.weight"], params["0.bias"]))
@@ -120,9 +137,9 @@ def mlp(x, params):
 def gpt_logits(state, idx, n_layer, n_head):
     """The whole pre-norm GPT from its state dict: idx (B, T) of ids → logits (B, T, V).
 
-    x = tok_emb[idx] + pos_emb[:T]; a block: x += attn(ln1(x)), x += mlp(ln2(x)); logits = head(ln_f(x)), the head
-    untied and without bias. A block that holds a `w2` is a synthesizer, any other vanilla.
-    Keys may begin with `module.`.
+    x = tok_emb[idx] + pos_emb[:T]; for each block x += attn(ln1(x)), x += mlp(ln2(x)); logits =
+    head(ln_f(x)), where head is not tied and has no bias. A block with a `w2` is a synthesizer,
+    any other is vanilla. Keys may begin with `module.`.
     """
     state = without_module(state)
     T = idx.shape[1]
@@ -132,18 +149,20 @@ def gpt_logits(state, idx, n_layer, n_head):
     for i in range(n_layer):
         block = part_of(state, f"blocks.{i}.")
         attention = synthesizer_attention if "attn.w2" in block else causal_self_attention
-        x = x + attention(layer_norm(x, block["ln1.weight"], block["ln1.bias"]), part_of(block, "attn."), n_head)
+        x = x + attention(
+            layer_norm(x, block["ln1.weight"], block["ln1.bias"]), part_of(block, "attn."), n_head
+        )
         x = x + mlp(layer_norm(x, block["ln2.weight"], block["ln2.bias"]), part_of(block, "mlp."))
     return linear(layer_norm(x, state["ln_f.weight"], state["ln_f.bias"]), state["head.weight"])
 
 
 def loss(logits, targets):
-    """Mean of log Σ_r exp(z_r) - z_target over the positions whose target is not 0 (PAD); no such position: nan.
+    """Mean of log Σ_r exp(z_r) - z_target over the positions whose target is not 0 (PAD).
 
-    logits (B, T, V), targets (B, T) → a scalar.
+    logits (B, T, V), targets (B, T) → a scalar; nan if all targets are 0.
     """
     total, count = logits.new_zeros(()), 0
-    for z, target in zip(logits.flatten(0, -2), targets.flatten().tolist()):
+    for z, target in zip(logits.flatten(0, -2), targets.flatten().tolist(), strict=True):
         if target != 0:
             top = z.max().detach()
             total = total + torch.log(torch.exp(z - top).sum()) + top - z[target]
@@ -151,13 +170,14 @@ def loss(logits, targets):
     return total / count
 
 
-# ---- training -------------------------------------------------------------------------------------------------------
+# ---- training -------------------------------------------------------------------------------
+
 
 def learning_rate(tokens, peak, warmup_tokens, final_tokens):
     """peak · tokens / warmup below the warm-up, then peak · max(0.1, (1 + cos(π p)) / 2).
 
-    p = (tokens - warmup) / (final - warmup); both divisors are at least 1. p is not clamped to 1: after
-    final_tokens the rate stays at a tenth for a while, then rises again, to the peak at p = 2.
+    p = (tokens - warmup) / (final - warmup); both divisors are at least 1. p is not clamped to 1:
+    after final_tokens the rate stays at a tenth for a while, then rises to the peak at p = 2.
     """
     if tokens < warmup_tokens:
         return peak * tokens / max(1, warmup_tokens)
@@ -165,13 +185,15 @@ def learning_rate(tokens, peak, warmup_tokens, final_tokens):
     return peak * max(0.1, 0.5 * (1 + math.cos(math.pi * p)))
 
 
-def learning_rates_of_run(n_items, row_length, batch_size, epochs, peak, warmup_tokens, final_tokens):
-    """The rate that each optimiser step is taken with, in order: epochs · ⌈n_items / batch_size⌉ of them.
+def learning_rates_of_run(
+    n_items, row_length, batch_size, epochs, peak, warmup_tokens, final_tokens
+):
+    """The learning rate of each of the epochs · ⌈n_items / batch_size⌉ optimiser steps.
 
-    minGPT's order: forward, backward, step with the rate as it stands; only then are the batch's positions, PAD included,
-    counted and the rate of the next step set. So the first step is taken at the peak, before any warm-up, every other at
-    the rate of the batches before it, and the last batch's own count no longer matters. row_length is the target
-    positions of one item, block_size - 1; an epoch's last batch may be smaller.
+    minGPT's order: forward, backward, step; then count the batch's positions, PAD included, and
+    set the rate of the next step. So the first step has the peak rate, before any warm-up.
+    row_length is the target positions of an item, block_size - 1. An epoch's last batch may be
+    smaller.
     """
     tokens, rate, rates = 0, peak, []
     for _ in range(epochs):
@@ -183,9 +205,9 @@ def learning_rates_of_run(n_items, row_length, batch_size, epochs, peak, warmup_
 
 
 def clip_gradients(grads, max_norm=1.0):
-    """Every g · min(1, max_norm / (‖g‖ + 1e-6)), ‖g‖ the norm of all gradients together → (clipped dict, ‖g‖).
+    """Every g · min(1, max_norm / (‖g‖ + 1e-6)), and ‖g‖, the norm of all gradients together.
 
-    grads: name → tensor, left as they are. Pascanu et al. 2013, https://arxiv.org/abs/1211.5063.
+    grads: name → tensor; not changed. Pascanu et al. 2013, https://arxiv.org/abs/1211.5063.
     """
     norm = math.sqrt(sum((g * g).sum().item() for g in grads.values()))
     factor = min(1.0, max_norm / (norm + 1e-6))
@@ -193,10 +215,11 @@ def clip_gradients(grads, max_norm=1.0):
 
 
 def adamw_step(params, grads, state, lr, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1):
-    """One step of AdamW → the new params; the old ones and grads stay as they are, `state` ({} at first) is updated.
+    """The params after a step of AdamW. `state`, {} at first, is updated; nothing else is.
 
-    m ← β1 m + (1 - β1) g; v ← β2 v + (1 - β2) g²; m̂ = m / (1 - β1ⁿ); v̂ = v / (1 - β2ⁿ) at the n-th step;
-    θ ← θ - lr λ θ - lr m̂ / (√v̂ + eps), with λ = 0 for a parameter whose name holds "bias" (b2's does not).
+    At step n: m ← β1 m + (1 - β1) g; v ← β2 v + (1 - β2) g²; m̂ = m / (1 - β1ⁿ);
+    v̂ = v / (1 - β2ⁿ); θ ← θ - lr λ θ - lr m̂ / (√v̂ + eps). λ is 0 for a name that holds "bias",
+    which "b2" does not.
     Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101, algorithm 2.
     """
     beta1, beta2 = betas
@@ -215,7 +238,8 @@ def adamw_step(params, grads, state, lr, betas=(0.9, 0.95), eps=1e-8, weight_dec
     return updated
 
 
-# ---- the data -------------------------------------------------------------------------------------------------------
+# ---- the data -------------------------------------------------------------------------------
+
 
 def padded(text, block_size):
     """`text` filled up with □ to block_size characters."""
@@ -225,25 +249,28 @@ def padded(text, block_size):
 
 
 def corrupt(document, length, masked, start, block_size):
-    """Span corruption, its three random numbers given: document[:length] without `masked` characters from `start` on.
+    """Span corruption with given random numbers: the `masked` characters of document[:length] from
+    `start` on move to the end.
 
     x, y: two strings of block_size - 1 characters. corrupt("Ada Lovelace. Ada …", 12, 3, 4, 16) is
         x = "Ada ⁇elace⁇Lov□"
         y = "da ⁇elace⁇Lov□□"
-    Handout part 2(e); a simplified form of Raffel et al. 2020 (T5), https://arxiv.org/abs/1910.10683, section 3.1.4.
+    Handout part 2(e); Raffel et al. 2020 (T5), https://arxiv.org/abs/1910.10683, section 3.1.4.
     """
     truncated = document[:length]
     if start < 0 or masked < 0 or start + masked > len(truncated):
-        raise ValueError(f"cannot mask {masked} characters from {start} on in a text of {len(truncated)}")
+        raise ValueError(
+            f"cannot mask {masked} characters from {start} on in a text of {len(truncated)}"
+        )
     prefix = truncated[:start]
-    masked_content = truncated[start:start + masked]
-    suffix = truncated[start + masked:]
+    masked_content = truncated[start : start + masked]
+    suffix = truncated[start + masked :]
     text = padded(prefix + MASK + suffix + MASK + masked_content, block_size)
     return text[:-1], text[1:]
 
 
 def name_example(question, place, block_size):
-    """A question and its answer, of which only ⁇PLACE⁇ is learned; characters outside ASCII are dropped from both.
+    """A question and its answer, without characters outside ASCII. Targets are ⁇PLACE⁇ alone.
 
     x, y: two strings of block_size - 1 characters. name_example("Born?", "Rome", 14) is
         x = "Born?⁇Rome⁇□□"
@@ -252,15 +279,15 @@ def name_example(question, place, block_size):
     """
     question, place = ("".join(c for c in text if ord(c) < 128) for text in (question, place))
     text = padded(question + MASK + place + MASK, block_size)
-    answer_only = PAD * len(question) + text[len(question):]
+    answer_only = PAD * len(question) + text[len(question) :]
     return text[:-1], answer_only[1:]
 
 
 def greedy_answer(state, question, stoi, itos, n_layer, n_head, block_size, max_new=32):
-    """The predicted place: max_new times, the likeliest next character of `question ⁇ …` is put at its end.
+    """The predicted place: greedy decoding of max_new characters after `question ⁇`.
 
-    Each time the whole model reads the last block_size characters. The prediction is what stands between the first and
-    the second ⁇, to the end if there is none. Handout parts 2(d), (f), (g).
+    The model reads the last block_size characters each time. The place is the text between the
+    first and the second ⁇, or to the end. Handout parts 2(d), (f), (g).
     """
     text = question + MASK
     for _ in range(max_new):

@@ -1,19 +1,30 @@
-"""python -m pytest tests/test_reference.py
-
-Is the reference right? It is held against torch's own functions where there are any, else against hand-worked cases.
-"""
+"""tests/reference.py against torch's functions and cases worked by hand."""
 
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.testing import assert_close
-
 from reference import (
-    MASK, PAD, adamw_step, causal_self_attention, clip_gradients, corrupt, gelu, gpt_logits, greedy_answer, layer_norm,
-    learning_rate, learning_rates_of_run, loss, mlp, name_example, synthesizer_attention,
+    MASK,
+    PAD,
+    VARIANTS,
+    adamw_step,
+    causal_self_attention,
+    clip_gradients,
+    corrupt,
+    gelu,
+    gpt_logits,
+    greedy_answer,
+    layer_norm,
+    learning_rate,
+    learning_rates_of_run,
+    loss,
+    mlp,
+    name_example,
+    synthesizer_attention,
 )
+from torch.testing import assert_close
 
 B, T, C, NH, BLOCK, V, LAYERS = 2, 5, 6, 2, 7, 11, 2
 HS = C // NH
@@ -21,7 +32,7 @@ HS = C // NH
 
 @pytest.fixture
 def draw():
-    """draw(*shape) → float64 numbers from one seeded generator, the same in every run of a test."""
+    """draw(*shape) → float64 numbers from one seeded generator."""
     generator = torch.Generator().manual_seed(224)
     return lambda *shape: torch.randn(*shape, dtype=torch.float64, generator=generator)
 
@@ -34,10 +45,14 @@ def linears(draw, *names):
 def attention_params(draw, variant):
     if variant == "vanilla":
         return linears(draw, "key", "query", "value", "proj")
-    return {**linears(draw, "w1", "value", "proj"), "w2": draw(HS, BLOCK - 1), "b2": draw(BLOCK - 1)}
+    return {
+        **linears(draw, "w1", "value", "proj"),
+        "w2": draw(HS, BLOCK - 1),
+        "b2": draw(BLOCK - 1),
+    }
 
 
-ATTENTIONS = [("vanilla", causal_self_attention), ("synthesizer", synthesizer_attention)]
+ATTENTIONS = list(VARIANTS.items())
 
 
 def gpt_state(draw, variant):
@@ -45,14 +60,23 @@ def gpt_state(draw, variant):
     for norm in ["ln_f"] + [f"blocks.{i}.{ln}" for i in range(LAYERS) for ln in ("ln1", "ln2")]:
         state |= {f"{norm}.weight": draw(C), f"{norm}.bias": draw(C)}
     for i in range(LAYERS):
-        state |= {f"blocks.{i}.attn.{key}": tensor for key, tensor in attention_params(draw, variant).items()}
-        state |= {f"blocks.{i}.mlp.0.weight": draw(4 * C, C), f"blocks.{i}.mlp.0.bias": draw(4 * C)}
+        state |= {
+            f"blocks.{i}.attn.{key}": tensor
+            for key, tensor in attention_params(draw, variant).items()
+        }
+        state |= {
+            f"blocks.{i}.mlp.0.weight": draw(4 * C, C),
+            f"blocks.{i}.mlp.0.bias": draw(4 * C),
+        }
         state |= {f"blocks.{i}.mlp.2.weight": draw(C, 4 * C), f"blocks.{i}.mlp.2.bias": draw(C)}
-        state[f"blocks.{i}.attn.mask"] = torch.tril(torch.ones(1, 1, BLOCK, BLOCK))  # carried along, never read
+        state[f"blocks.{i}.attn.mask"] = torch.tril(
+            torch.ones(1, 1, BLOCK, BLOCK)
+        )  # carried along, never read
     return state
 
 
-# ---- attention ------------------------------------------------------------------------------------------------------
+# ---- attention ------------------------------------------------------------------------------
+
 
 def heads(x):
     """(B, T, C) → (B, nh, T, hs)"""
@@ -61,7 +85,9 @@ def heads(x):
 
 def test_vanilla_attention_is_torchs(draw):
     x, p = draw(B, T, C), attention_params(draw, "vanilla")
-    q, k, v = (heads(F.linear(x, p[f"{n}.weight"], p[f"{n}.bias"])) for n in ("query", "key", "value"))
+    q, k, v = (
+        heads(F.linear(x, p[f"{n}.weight"], p[f"{n}.bias"])) for n in ("query", "key", "value")
+    )
     y = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(B, T, C)
     assert_close(causal_self_attention(x, p, NH), F.linear(y, p["proj.weight"], p["proj.bias"]))
 
@@ -76,14 +102,25 @@ def test_synthesizer_attention_is_torchs_under_its_own_scores(draw):
     assert_close(synthesizer_attention(x, p, NH), F.linear(y, p["proj.weight"], p["proj.bias"]))
 
 
-@pytest.mark.parametrize("second, weights", [
-    (2.0, (1 / 4, 3 / 4)),  # ReLU(2·2 - 1) = 3; scores 0 and 3 ln 2 + ln 3/8 = ln 3
-    (-1.0, (8 / 11, 3 / 11)),  # ReLU(2·-1 - 1) = 0; scores 0 and ln 3/8
-])
+@pytest.mark.parametrize(
+    "second, weights",
+    [
+        (2.0, (1 / 4, 3 / 4)),  # ReLU(2·2 - 1) = 3; scores 0 and 3 ln 2 + ln 3/8 = ln 3
+        (-1.0, (8 / 11, 3 / 11)),  # ReLU(2·-1 - 1) = 0; scores 0 and ln 3/8
+    ],
+)
 def test_synthesizer_by_hand(second, weights):
-    """One head of width 1, two positions: x = (1, second), v = 10 x, proj adds 1/2. Position 0 sees only itself."""
-    p = {"w1.weight": [[2.0]], "w1.bias": [-1.0], "value.weight": [[10.0]], "value.bias": [0.0], "proj.weight": [[1.0]],
-         "proj.bias": [0.5], "w2": [[0.0, math.log(2)]], "b2": [0.0, math.log(3 / 8)]}
+    """One head of width 1, two positions: x = (1, second), v = 10 x, proj adds 1/2."""
+    p = {
+        "w1.weight": [[2.0]],
+        "w1.bias": [-1.0],
+        "value.weight": [[10.0]],
+        "value.bias": [0.0],
+        "proj.weight": [[1.0]],
+        "proj.bias": [0.5],
+        "w2": [[0.0, math.log(2)]],
+        "b2": [0.0, math.log(3 / 8)],
+    }
     p = {key: torch.tensor(value, dtype=torch.float64) for key, value in p.items()}
     x = torch.tensor([[[1.0], [second]]], dtype=torch.float64)
     expected = [10 + 0.5, weights[0] * 10 + weights[1] * 10 * second + 0.5]
@@ -106,7 +143,9 @@ def test_attention_is_causal(draw, variant, attention):
         changed[:, t] += 1
         after = attention(changed, p, NH)
         assert torch.equal(after[:, :t], before[:, :t])
-        assert ((after[:, t:] - before[:, t:]).abs().amax(dim=-1) > 1e-9).all()  # all that may see t does
+        assert (
+            (after[:, t:] - before[:, t:]).abs().amax(dim=-1) > 1e-9
+        ).all()  # all that may see t does
 
 
 @pytest.mark.parametrize("variant, attention", ATTENTIONS)
@@ -120,17 +159,28 @@ def test_attention_has_gradients(draw, variant, attention):
     tensors = [draw(1, 3, C), *p.values()]
     for tensor in tensors:
         tensor.requires_grad_()
-    assert torch.autograd.gradcheck(lambda x, *values: attention(x, dict(zip(p, values)), NH), tensors)
+    assert torch.autograd.gradcheck(
+        lambda x, *values: attention(x, dict(zip(p, values, strict=False)), NH), tensors
+    )
 
 
-# ---- the other pieces, the whole model, the loss --------------------------------------------------------------------
+# ---- the other pieces, the whole model, the loss --------------------------------------------
+
 
 def test_layer_norm_gelu_and_mlp_are_torchs(draw):
     x, weight, bias = draw(B, T, C), draw(C), draw(C)
     for scale in (1.0, 1e-2):  # at 1e-2 a wrong eps shows
-        assert_close(layer_norm(scale * x, weight, bias), F.layer_norm(scale * x, (C,), weight, bias, eps=1e-5))
+        assert_close(
+            layer_norm(scale * x, weight, bias),
+            F.layer_norm(scale * x, (C,), weight, bias, eps=1e-5),
+        )
     assert_close(gelu(3 * x), F.gelu(3 * x))
-    p = {"0.weight": draw(4 * C, C), "0.bias": draw(4 * C), "2.weight": draw(C, 4 * C), "2.bias": draw(C)}
+    p = {
+        "0.weight": draw(4 * C, C),
+        "0.bias": draw(4 * C),
+        "2.weight": draw(C, 4 * C),
+        "2.bias": draw(C),
+    }
     hidden = F.gelu(F.linear(x, p["0.weight"], p["0.bias"]))
     assert_close(mlp(x, p), F.linear(hidden, p["2.weight"], p["2.bias"]))
 
@@ -138,12 +188,30 @@ def test_layer_norm_gelu_and_mlp_are_torchs(draw):
 def torchs_block(state, i):
     """torch's pre-norm transformer layer, holding the weights of block i."""
     layer = torch.nn.TransformerEncoderLayer(
-        C, NH, 4 * C, dropout=0.0, activation="gelu", batch_first=True, norm_first=True, dtype=torch.float64)
+        C,
+        NH,
+        4 * C,
+        dropout=0.0,
+        activation="gelu",
+        batch_first=True,
+        norm_first=True,
+        dtype=torch.float64,
+    )
     own = {key.removeprefix(f"blocks.{i}."): tensor for key, tensor in state.items()}
-    loaded = {"self_attn.out_proj": "attn.proj", "linear1": "mlp.0", "linear2": "mlp.2", "norm1": "ln1", "norm2": "ln2"}
-    loaded = {f"{a}.{part}": own[f"{b}.{part}"] for a, b in loaded.items() for part in ("weight", "bias")}
+    loaded = {
+        "self_attn.out_proj": "attn.proj",
+        "linear1": "mlp.0",
+        "linear2": "mlp.2",
+        "norm1": "ln1",
+        "norm2": "ln2",
+    }
+    loaded = {
+        f"{a}.{part}": own[f"{b}.{part}"] for a, b in loaded.items() for part in ("weight", "bias")
+    }
     for part in ("weight", "bias"):
-        loaded[f"self_attn.in_proj_{part}"] = torch.cat([own[f"attn.{n}.{part}"] for n in ("query", "key", "value")])
+        loaded[f"self_attn.in_proj_{part}"] = torch.cat(
+            [own[f"attn.{n}.{part}"] for n in ("query", "key", "value")]
+        )
     layer.load_state_dict(loaded)
     return layer
 
@@ -163,24 +231,32 @@ def test_vanilla_gpt_is_a_stack_of_torchs_layers(draw):
 
 @pytest.mark.parametrize("variant, attention", ATTENTIONS)
 def test_gpt_uses_the_attention_that_its_keys_name(draw, variant, attention):
-    """With mlp and everything after the first attention silenced, x + attn(ln1(x)) is all that is left."""
+    """With one block whose MLP is zero, the last norm's input is x + attn(ln1(x))."""
     state = gpt_state(draw, variant)
     idx = torch.tensor([[3, 1, 4]])
     x = state["tok_emb.weight"][idx] + state["pos_emb"][:, :3]
-    p = {key.removeprefix("blocks.0.attn."): state[key] for key in state if key.startswith("blocks.0.attn.")}
-    x = x + attention(F.layer_norm(x, (C,), state["blocks.0.ln1.weight"], state["blocks.0.ln1.bias"]), p, NH)
+    p = {
+        key.removeprefix("blocks.0.attn."): state[key]
+        for key in state
+        if key.startswith("blocks.0.attn.")
+    }
+    x = x + attention(
+        F.layer_norm(x, (C,), state["blocks.0.ln1.weight"], state["blocks.0.ln1.bias"]), p, NH
+    )
     x = F.layer_norm(x, (C,), state["ln_f.weight"], state["ln_f.bias"])
     state["blocks.0.mlp.2.weight"].zero_()
     state["blocks.0.mlp.2.bias"].zero_()
     assert_close(gpt_logits(state, idx, 1, NH), x @ state["head.weight"].T)
 
 
-@pytest.mark.parametrize("variant", ["vanilla", "synthesizer"])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_gpt_reads_a_data_parallel_state_and_keeps_its_dtype(draw, variant):
     state, idx = gpt_state(draw, variant), torch.tensor([[3, 1, 4]])
     logits = gpt_logits(state, idx, LAYERS, NH)
     assert logits.dtype == torch.float64
-    assert torch.equal(gpt_logits({f"module.{k}": v for k, v in state.items()}, idx, LAYERS, NH), logits)
+    assert torch.equal(
+        gpt_logits({f"module.{k}": v for k, v in state.items()}, idx, LAYERS, NH), logits
+    )
     single = gpt_logits({k: v.float() for k, v in state.items()}, idx, LAYERS, NH)
     assert single.dtype == torch.float32
     assert_close(single.double(), logits, rtol=1e-4, atol=1e-4)
@@ -194,20 +270,35 @@ def test_gpt_refuses_more_positions_than_it_has(draw):
 def test_loss_is_torchs_cross_entropy_without_pad(draw):
     logits, targets = 30 * draw(B, T, V), torch.tensor([[0, 3, 0, 1, 10], [0, 0, 0, 7, 0]])
     logits.requires_grad_()
-    ours, torchs = loss(logits, targets), F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=0)
+    ours, torchs = (
+        loss(logits, targets),
+        F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=0),
+    )
     assert_close(ours, torchs)
     assert_close(torch.autograd.grad(ours, logits), torch.autograd.grad(torchs, logits))
     assert loss(logits + 1e4, targets).isfinite()
     assert loss(logits, torch.zeros_like(targets)).isnan()  # as torch's
 
 
-# ---- training -------------------------------------------------------------------------------------------------------
+# ---- training -------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("tokens, share", [
-    (0, 0.0), (25, 0.25), (99, 0.99), (100, 1.0),  # warm-up, linear, to the peak
-    (200, 0.75), (250, 0.5), (400, 0.1),  # p = 1/3, 1/2, 1: cosine, then the floor
-    (450, 0.1), (550, 0.5), (700, 1.0), (1000, 0.1),  # p = 7/6, 3/2, 2, 3: up again, and down
-])
+
+@pytest.mark.parametrize(
+    "tokens, share",
+    [
+        (0, 0.0),
+        (25, 0.25),
+        (99, 0.99),
+        (100, 1.0),  # warm-up, linear, to the peak
+        (200, 0.75),
+        (250, 0.5),
+        (400, 0.1),  # p = 1/3, 1/2, 1: cosine, then the floor
+        (450, 0.1),
+        (550, 0.5),
+        (700, 1.0),
+        (1000, 0.1),  # p = 7/6, 3/2, 2, 3: up again, and down
+    ],
+)
 def test_learning_rate_by_hand(tokens, share):
     assert learning_rate(tokens, 6e-3, 100, 400) == pytest.approx(6e-3 * share, rel=1e-12)
 
@@ -217,27 +308,39 @@ def test_learning_rate_divides_by_no_zero():
 
 
 def test_learning_rates_of_a_run_by_hand():
-    """5 items of 10 in batches of 2, 2, 1, twice: the peak, then each rate from the tokens before it, 20 40 50 70 90."""
-    low, high = (2 * 0.5 * (1 + sign * math.sqrt(0.5)) for sign in (-1, 1))  # p = 1/4, then 3/4 and 5/4
+    """5 items of 10 in batches of 2, 2, 1, twice: the peak, then rates after 20 … 90 tokens."""
+    low, high = (
+        2 * 0.5 * (1 + sign * math.sqrt(0.5)) for sign in (-1, 1)
+    )  # p = 1/4, then 3/4 and 5/4
     expected = [2.0, 1.0, 2.0, high, low, low]
     assert learning_rates_of_run(5, 10, 2, 2, 2.0, 40, 80) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("scale, max_norm", [(1e-3, 1.0), (1.0, 1.0), (1e-6, 1e-5), (1e-6, 1e-7)])
 def test_clipping_is_torchs(draw, scale, max_norm):
-    """Far below the limit, above it, and both once more so small that the 1e-6 added to the norm shows."""
+    """Below the limit, above it, and both again so small that the 1e-6 shows."""
     grads = {"a": scale * draw(3, 4), "b": scale * draw(5)}
     leaves = [g.clone().requires_grad_() for g in grads.values()]
     for leaf in leaves:
         leaf.grad = leaf.detach().clone()
     ours, norm = clip_gradients(grads, max_norm)
-    assert norm == pytest.approx(torch.nn.utils.clip_grad_norm_(leaves, max_norm).item(), rel=1e-12)
+    assert norm == pytest.approx(
+        torch.nn.utils.clip_grad_norm_(leaves, max_norm).item(), rel=1e-12
+    )
     assert_close(list(ours.values()), [leaf.grad for leaf in leaves], rtol=1e-9, atol=1e-15)
-    assert_close(list(grads.values()), [leaf.detach() for leaf in leaves], rtol=0, atol=0)  # its input is left alone
+    assert_close(
+        list(grads.values()), [leaf.detach() for leaf in leaves], rtol=0, atol=0
+    )  # its input is left alone
 
 
 def test_adamw_is_torchs_with_two_groups(draw):
-    shapes = {"ln.weight": (4,), "ln.bias": (4,), "attn.w1.bias": (3,), "attn.b2": (3,), "head.weight": (2, 4)}
+    shapes = {
+        "ln.weight": (4,),
+        "ln.bias": (4,),
+        "attn.w1.bias": (3,),
+        "attn.b2": (3,),
+        "head.weight": (2, 4),
+    }
     params = {name: draw(*shape) for name, shape in shapes.items()}
     theirs = {name: tensor.clone().requires_grad_() for name, tensor in params.items()}
     spared = [theirs["ln.bias"], theirs["attn.w1.bias"]]
@@ -258,13 +361,17 @@ def test_adamw_is_torchs_with_two_groups(draw):
             assert_close(params[name], theirs[name].detach(), rtol=1e-10, atol=1e-12)
 
 
-# ---- the data -------------------------------------------------------------------------------------------------------
+# ---- the data -------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("length, masked, start, x, y", [
-    (12, 3, 4, "Ada ⁇elace⁇Lov□", "da ⁇elace⁇Lov□□"),
-    (4, 1, 0, "⁇da ⁇A□□□□□□□□□", "da ⁇A□□□□□□□□□□"),  # nothing before the mask
-    (14, 5, 9, "Ada Lovel⁇⁇ace.", "da Lovel⁇⁇ace. "),  # nothing after it, and no room for a □
-])
+
+@pytest.mark.parametrize(
+    "length, masked, start, x, y",
+    [
+        (12, 3, 4, "Ada ⁇elace⁇Lov□", "da ⁇elace⁇Lov□□"),
+        (4, 1, 0, "⁇da ⁇A□□□□□□□□□", "da ⁇A□□□□□□□□□□"),  # nothing before the mask
+        (14, 5, 9, "Ada Lovel⁇⁇ace.", "da Lovel⁇⁇ace. "),  # nothing after it, and no room for a □
+    ],
+)
 def test_corrupt_by_hand(length, masked, start, x, y):
     assert corrupt("Ada Lovelace. Ada was born in London.", length, masked, start, 16) == (x, y)
 
@@ -287,15 +394,24 @@ def test_name_example_by_hand():
 
 
 def chain(follows, block_size):
-    """A model of no blocks in which each character is followed by the one `follows` names, whatever stands before."""
-    characters = [PAD, MASK, *sorted(set("".join(follows) + "".join(follows.values())) - {PAD, MASK})]
+    """A model without blocks that predicts follows[character] after each character."""
+    characters = [
+        PAD,
+        MASK,
+        *sorted(set("".join(follows) + "".join(follows.values())) - {PAD, MASK}),
+    ]
     stoi = {c: i for i, c in enumerate(characters)}
     size = len(characters)
     head = torch.zeros(size, size)
     for c, following in follows.items():
         head[stoi[following], stoi[c]] = 1.0
-    state = {"tok_emb.weight": torch.eye(size), "pos_emb": torch.zeros(1, block_size, size),
-             "ln_f.weight": torch.ones(size), "ln_f.bias": torch.zeros(size), "head.weight": head}
+    state = {
+        "tok_emb.weight": torch.eye(size),
+        "pos_emb": torch.zeros(1, block_size, size),
+        "ln_f.weight": torch.ones(size),
+        "ln_f.bias": torch.zeros(size),
+        "head.weight": head,
+    }
     return state, stoi, dict(enumerate(characters))
 
 
@@ -303,7 +419,9 @@ ROME = {MASK: "R", "R": "o", "o": "m", "m": "e", "?": "R"}
 
 
 @pytest.mark.parametrize("block_size", [64, 3])  # 3: only the last three characters fit
-@pytest.mark.parametrize("last, answer", [(MASK, "Rome"), ("e", "Rome" + 28 * "e"), (PAD, "Rome" + 28 * PAD)])
+@pytest.mark.parametrize(
+    "last, answer", [(MASK, "Rome"), ("e", "Rome" + 28 * "e"), (PAD, "Rome" + 28 * PAD)]
+)
 def test_greedy_answer_by_hand(block_size, last, answer):
     """The answer ends at the second ⁇; without one, after 32 characters."""
     state, stoi, itos = chain({**ROME, "e": last, PAD: PAD}, block_size)
@@ -311,7 +429,7 @@ def test_greedy_answer_by_hand(block_size, last, answer):
 
 
 def test_greedy_answer_reads_the_whole_model(draw):
-    """Against ids appended one at a time to a tensor, with attention, from a context longer than the block."""
+    """With attention, and a context longer than the block."""
     state = gpt_state(draw, "vanilla")
     itos = dict(enumerate(PAD + MASK + "abcdefghi"))
     stoi = {c: i for i, c in itos.items()}

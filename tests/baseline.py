@@ -1,9 +1,11 @@
-"""The experiment the way the course runs it, kept to measure against: tools/benchmark.py times it, tests compare with it.
+"""
+The baseline: the experiment as the course's code runs it. The benchmark times it, and tests
+compare src/ with it.
 
-Single items from a DataLoader with worker processes, every row padded to the block, float32, torch's own dropout, one
-question at a time and the whole text anew for each character. It is no slower than that way need be: whole tensors
-and torch's own operations throughout, where reference.py has loops; test_plain.py holds it against reference.py. Like
-reference.py it imports nothing from src/. Parameters carry the same names as there, so that state dicts interchange.
+A DataLoader with worker processes makes single items. Rows are padded to the block size, numbers
+are float32, dropout is torch's, and evaluation asks one question at a time without a KV cache.
+Unlike reference.py it uses whole tensors and torch's operations, so it is as fast as this way can
+be. It imports nothing from src/. Its parameters have the same names, so state dicts interchange.
 
 Shapes: B batch, T positions, C = n_embd, nh = n_head, hs = C / nh, V vocabulary.
 """
@@ -14,20 +16,21 @@ import random
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from reference import MASK, PAD, corrupt, learning_rate, name_example
 from torch.utils.data import DataLoader, Dataset
 
-from reference import MASK, PAD, corrupt, learning_rate, name_example
 
-
-class PlainAttention(nn.Module):
-    """softmax(Q Kᵀ / √hs) V or, as synthesizer, softmax(ReLU(X A + b_1) B + b_2) V; causal. (B, T, C) → (B, T, C)."""
+class BaselineAttention(nn.Module):
+    """Causal softmax(Q Kᵀ / √hs) V, or as synthesizer softmax(ReLU(X A + b_1) B + b_2) V."""
 
     def __init__(self, n_embd, n_head, block_size, dropout, synthesizer):
         super().__init__()
         self.n_head, self.synthesizer = n_head, synthesizer
         if synthesizer:
             self.w1 = nn.Linear(n_embd, n_embd)
-            self.w2 = nn.Parameter(torch.empty(n_embd // n_head, block_size - 1).uniform_(-0.001, 0.001))
+            self.w2 = nn.Parameter(
+                torch.empty(n_embd // n_head, block_size - 1).uniform_(-0.001, 0.001)
+            )
             self.b2 = nn.Parameter(torch.zeros(block_size - 1))
         else:
             self.key = nn.Linear(n_embd, n_embd)
@@ -48,35 +51,51 @@ class PlainAttention(nn.Module):
         if self.synthesizer:
             scores = F.relu(self.heads(self.w1(x))) @ self.w2[:, :T] + self.b2[:T]
         else:
-            scores = self.heads(self.query(x)) @ self.heads(self.key(x)).transpose(-2, -1) / math.sqrt(v.size(-1))
+            scores = (
+                self.heads(self.query(x))
+                @ self.heads(self.key(x)).transpose(-2, -1)
+                / math.sqrt(v.size(-1))
+            )
         scores = scores.masked_fill(self.mask[:, :, :T, :T] == 0, -math.inf)  # (B, nh, T, T)
         y = self.attn_drop(F.softmax(scores, dim=-1)) @ v
         return self.resid_drop(self.proj(y.transpose(1, 2).flatten(2)))
 
 
-class PlainBlock(nn.Module):
+class BaselineBlock(nn.Module):
     """x + attention(ln1(x)), then x + MLP(ln2(x))."""
 
     def __init__(self, n_embd, n_head, block_size, dropout, synthesizer):
         super().__init__()
         self.ln1, self.ln2 = nn.LayerNorm(n_embd), nn.LayerNorm(n_embd)
-        self.attn = PlainAttention(n_embd, n_head, block_size, dropout, synthesizer)
-        self.mlp = nn.Sequential(nn.Linear(n_embd, 4 * n_embd), nn.GELU(), nn.Linear(4 * n_embd, n_embd), nn.Dropout(dropout))
+        self.attn = BaselineAttention(n_embd, n_head, block_size, dropout, synthesizer)
+        self.mlp = nn.Sequential(
+            nn.Linear(n_embd, 4 * n_embd),
+            nn.GELU(),
+            nn.Linear(4 * n_embd, n_embd),
+            nn.Dropout(dropout),
+        )
 
     def forward(self, x):
         x = x + self.attn(self.ln1(x))
         return x + self.mlp(self.ln2(x))
 
 
-class PlainGPT(nn.Module):
-    """idx (B, T) → logits (B, T, V), and with targets (B, T) the mean cross-entropy over those that are not 0."""
+class BaselineGPT(nn.Module):
+    """idx (B, T) → logits (B, T, V), and the mean cross-entropy of targets that are not 0."""
 
-    def __init__(self, vocab_size, block_size, n_layer, n_head, n_embd, dropout=0.1, synthesizer=False):
+    def __init__(
+        self, vocab_size, block_size, n_layer, n_head, n_embd, dropout=0.1, synthesizer=False
+    ):
         super().__init__()
         self.tok_emb = nn.Embedding(vocab_size, n_embd)
         self.pos_emb = nn.Parameter(torch.zeros(1, block_size, n_embd))
         self.drop = nn.Dropout(dropout)
-        self.blocks = nn.Sequential(*[PlainBlock(n_embd, n_head, block_size, dropout, synthesizer) for _ in range(n_layer)])
+        self.blocks = nn.Sequential(
+            *[
+                BaselineBlock(n_embd, n_head, block_size, dropout, synthesizer)
+                for _ in range(n_layer)
+            ]
+        )
         self.ln_f = nn.LayerNorm(n_embd)
         self.head = nn.Linear(n_embd, vocab_size, bias=False)
         for module in self.modules():
@@ -86,15 +105,15 @@ class PlainGPT(nn.Module):
                 module.bias.data.zero_()
 
     def forward(self, idx, targets=None):
-        x = self.drop(self.tok_emb(idx) + self.pos_emb[:, :idx.size(1)])
+        x = self.drop(self.tok_emb(idx) + self.pos_emb[:, : idx.size(1)])
         logits = self.head(self.ln_f(self.blocks(x)))
         if targets is None:
             return logits, None
         return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=0)
 
 
-class PlainItems(Dataset):
-    """Items of strings (x, y) from make(index), turned into LongTensors one character at a time."""
+class BaselineItems(Dataset):
+    """LongTensors (x, y) of the strings that make(index) returns."""
 
     def __init__(self, count, make, stoi):
         self.count, self.make, self.stoi = count, make, stoi
@@ -103,11 +122,14 @@ class PlainItems(Dataset):
         return self.count
 
     def __getitem__(self, index):
-        return tuple(torch.tensor([self.stoi[char] for char in text], dtype=torch.long) for text in self.make(index))
+        return tuple(
+            torch.tensor([self.stoi[char] for char in text], dtype=torch.long)
+            for text in self.make(index)
+        )
 
 
-def plain_documents(text, block_size):
-    """The documents of a corpus for span corruption, by the rule that src/dataset.py documents, with random's numbers."""
+def baseline_documents(text, block_size):
+    """The documents of a corpus, corrupted as in src/dataset.py with numbers of `random`."""
     documents = text.split("\n")
 
     def make(index):
@@ -116,13 +138,15 @@ def plain_documents(text, block_size):
         masked = int(length / 4 + random.uniform(-1, 1) * max(length / 4 - 1, 0) + random.random())
         return corrupt(document, length, masked, random.randint(0, length - masked), block_size)
 
-    return PlainItems(len(documents), make, vocabulary(text))
+    return BaselineItems(len(documents), make, vocabulary(text))
 
 
-def plain_names(corpus, questions, block_size):
+def baseline_names(corpus, questions, block_size):
     """The question-answer pairs of a TSV text in the corpus's vocabulary."""
     pairs = [line.split("\t") for line in questions.splitlines() if line.strip()]
-    return PlainItems(len(pairs), lambda index: name_example(*pairs[index], block_size), vocabulary(corpus))
+    return BaselineItems(
+        len(pairs), lambda index: name_example(*pairs[index], block_size), vocabulary(corpus)
+    )
 
 
 def vocabulary(text):
@@ -130,15 +154,25 @@ def vocabulary(text):
     return {char: i for i, char in enumerate([PAD, MASK, *sorted(set(text))])}
 
 
-def plain_optimizer(model, learning_rate=6e-3, weight_decay=0.1):
+def baseline_optimizer(model, learning_rate=6e-3, weight_decay=0.1):
     """AdamW with torch's defaults; what has "bias" in its name is not decayed."""
     named = list(model.named_parameters())
     return torch.optim.AdamW(
-        [{"params": [p for name, p in named if "bias" not in name], "weight_decay": weight_decay},
-         {"params": [p for name, p in named if "bias" in name], "weight_decay": 0.0}], lr=learning_rate, betas=(0.9, 0.95))
+        [
+            {
+                "params": [p for name, p in named if "bias" not in name],
+                "weight_decay": weight_decay,
+            },
+            {"params": [p for name, p in named if "bias" in name], "weight_decay": 0.0},
+        ],
+        lr=learning_rate,
+        betas=(0.9, 0.95),
+    )
 
 
-def plain_epoch(model, optimizer, dataset, batch_size, peak, warmup_tokens, final_tokens, tokens=0, workers=4):
+def baseline_epoch(
+    model, optimizer, dataset, batch_size, peak, warmup_tokens, final_tokens, tokens=0, workers=4
+):
     """One epoch of training, as a generator of (loss, tokens so far) after each step."""
     model.train()
     for x, y in DataLoader(dataset, batch_size=batch_size, num_workers=workers):
@@ -154,8 +188,8 @@ def plain_epoch(model, optimizer, dataset, batch_size, peak, warmup_tokens, fina
 
 
 @torch.no_grad()
-def plain_answer(model, question, stoi, itos, max_new=32):
-    """The predicted place, as reference.greedy_answer finds it: the whole text through the model for each character."""
+def baseline_answer(model, question, stoi, itos, max_new=32):
+    """The predicted place: greedy decoding, the whole text through the model each time."""
     model.eval()
     idx = torch.tensor([[stoi[char] for char in question + MASK]])
     for _ in range(max_new):
