@@ -11,7 +11,6 @@ Files that are complete are kept. Exit code: 0 all files are complete; 1 some ar
 line on stderr for each; 2 a wrong argument, or a folder that cannot be used; 130 Ctrl-C.
 """
 
-import argparse
 import hashlib
 import os
 import shlex
@@ -21,6 +20,9 @@ from http.client import HTTPException
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "src"))
+from runs.console import Parser, fail  # noqa: E402
+
 DEFAULT_OUT = ROOT / "data" / "cs224n"
 
 
@@ -84,8 +86,9 @@ def fetch_file(name, folder, addresses, timeout):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description="Download the course's four data files and check their SHA-256."
+    parser = Parser(
+        prog="fetch_data.py",
+        description="Download the course's four data files and check their SHA-256.",
     )
     parser.add_argument(
         "--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help="default data/cs224n"
@@ -113,8 +116,7 @@ def main(argv=None):
         args.out.mkdir(parents=True, exist_ok=True)
         lines = [fetch_file(name, args.out, addresses, args.timeout) for name in SHA256]
     except OSError as error:
-        print(f"fetch_data.py: error: {args.out}: {error.strerror}", file=sys.stderr)
-        return 2
+        fail(parser.prog, f"{args.out}: {error.strerror}")
     except KeyboardInterrupt:
         print("fetch_data.py: interrupted; files that are complete stay", file=sys.stderr)
         return 130

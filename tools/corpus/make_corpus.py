@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import stock
-from documents import QUICK_TITLE, READ
+from documents import QUICK_TITLE, READ  # puts src/ on the path
 from world import (
     CITIES,
     LONDON_SHARE,
@@ -38,6 +38,8 @@ from world import (
     draw_person,
     name_only_ceiling,
 )
+
+from runs.console import Parser, fail
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_SEED = 224
@@ -356,8 +358,10 @@ def statistics(corpus):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = Parser(
+        prog="make_corpus.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--size", choices=SIZES, default="full")
     parser.add_argument(
@@ -404,9 +408,9 @@ def main(argv=None):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
-        parser.exit(2, f"{parser.prog}: error: {error.filename}: {error.strerror}\n")
+        fail(parser.prog, f"{error.filename}: {error.strerror}")
     except ValueError as error:
-        parser.exit(2, f"{parser.prog}: error: {args.wiki}: {error}\n")
+        fail(parser.prog, f"{args.wiki}: {error}")
     print(summary, end="")
 
 
