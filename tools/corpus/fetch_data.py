@@ -18,6 +18,7 @@ import sys
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
@@ -32,6 +33,14 @@ SHA256 = {
     "birth_dev.tsv": "101a56073eba0db9aad5e2aaf1aa9bf8bdae966ae3aaed8fc8cda5edfa7856da",
     "birth_test_inputs.tsv": "5ccd3b2a1682e0daf90d59488aef8805ef21b9d35795cc3bdabdea79d293aa1f",
 }
+
+
+class File(NamedTuple):
+    name: str
+    sha256: str
+
+
+FILES = tuple(File(*item) for item in SHA256.items())
 MOST_BYTES = 2**20  # the largest file has 419,253
 
 GITHUB = "https://raw.githubusercontent.com"
