@@ -16,7 +16,6 @@ import runs.openmp  # noqa: F401, before torch is loaded
 
 # isort: split
 import argparse
-import contextlib
 import math
 import sys
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn as nn
 
 from arguments import check_paths, log_path, parse_arguments, resume_path
@@ -42,7 +42,7 @@ from model import GPT, GPTConfig
 from recipe import COURSE, RECIPES, Recipe, Training
 from runs.checkpoint import digest, load_params, meta_path, save_params
 from runs.console import command, note
-from runs.device import PRECISIONS, choose_device, choose_precision, keep_freed_memory
+from runs.device import PRECISIONS, choose_device, keep_freed_memory
 from runs.distributed import first_process_speaks, is_first_process, process_group
 from runs.files import is_special, sole_writer, write_lines
 from runs.inputs import InputError, errors_name, read_text
@@ -328,67 +328,61 @@ def describe_params(
     }
 
 
-@contextlib.contextmanager
-def output_lock(args: argparse.Namespace) -> Iterator[None]:
-    """Holds the files that the command is to write; of several processes, the first does."""
-    with contextlib.ExitStack() as locks:
-        if is_first_process() and args.function == "evaluate":
-            for path in filter(None, (args.outputs_path, args.scores_path)):
-                locks.enter_context(sole_writer(path))
-        elif is_first_process():
-            path = args.writing_params_path
-            beside = [resume_path(args), log_path(args), meta_path(path)]
-            locks.enter_context(sole_writer(path, companions=beside))
-        yield
-
-
 def carry_out(args: argparse.Namespace) -> None:
     """Carries out a parsed command line. Raises InputError where the input is at fault."""
-    device = choose_device(args.device)
-    recipe = RECIPES[args.recipe]
+    recipe, device = RECIPES[args.recipe], choose_device(args.device)
     set_seed(args.seed)
     dataset = read_corpus(args.pretrain_corpus_path, recipe.block_size)
     flags = {args.variant: True}
     config = GPTConfig(dataset.vocab_size, recipe.block_size, **recipe.model_settings(), **flags)
     model = GPT(config).to(device)
     meta = describe_params(args, config, dataset)
-
     if args.function == "evaluate":
         load_params(model, args.reading_params_path, what_to_give, meta)
         path, scores_path = args.outputs_path, args.scores_path
         evaluate(model, dataset, args.eval_corpus_path, path, scores_path, args.beam)
-        return
-    with tensorboard_writer(args.tb_log_dir if is_first_process() else None) as writer:
-        settings = {
-            "writer": writer,
-            "recipe": recipe,
-            "seed": args.seed,
-            "device": device,
-            "precision": args.precision,
-            "micro_batch_size": args.micro_batch_size,
-        }
-        if args.max_epochs is not None:
-            settings["max_epochs"] = args.max_epochs
-        if args.function == "pretrain":
-            _, trainer = pretrain(dataset, recipe.block_size, model, **settings)
-        else:
-            paths = args.reading_params_path, args.finetune_corpus_path
-            _, trainer = finetune(*paths, dataset, recipe.block_size, model, meta=meta, **settings)
-        if args.precision == "auto" and choose_precision("auto", device) != PRECISIONS["float32"]:
-            note(
-                "note: matmuls are in bfloat16, which this machine multiplies in hardware; "
-                "--precision float32 is slower and more precise"
-            )
-        checkpointer = make_checkpointer(args, trainer, dataset)
-        meta["code"] = digest_of_code(Path(__file__).parent)
-        try:
-            train(model, args.writing_params_path, trainer, checkpointer, meta)
-        except NotFiniteError as error:
-            raise InputError(f"{error}; try --precision float32 or another --seed") from None
-        except OutOfMemoryError as error:
-            smaller = 2 ** ((error.rows - 1).bit_length() - 1) if error.rows > 1 else None
-            advice = f"--micro_batch_size {smaller}" if smaller else "--device cpu"
-            raise InputError(f"{error}; try {advice}, with the same result") from None
+    elif is_first_process():
+        path = args.writing_params_path
+        beside = [resume_path(args), log_path(args), meta_path(path)]
+        with sole_writer(path, beside), tensorboard_writer(args.tb_log_dir) as writer:
+            carry_out_training(args, dataset, model, meta, device, writer)
+    else:
+        carry_out_training(args, dataset, model, meta, device, None)
+
+
+def carry_out_training(
+    args: argparse.Namespace,
+    dataset: CharCorruptionDataset,
+    model: GPT,
+    meta: dict,
+    device: torch.device,
+    writer: Any,
+) -> None:
+    recipe = RECIPES[args.recipe]
+    settings = {"writer": writer, "recipe": recipe, "device": device}
+    for name in ("seed", "precision", "micro_batch_size", "max_epochs"):
+        if getattr(args, name) is not None:
+            settings[name] = getattr(args, name)
+    if args.function == "pretrain":
+        _, trainer = pretrain(dataset, recipe.block_size, model, **settings)
+    else:
+        paths = args.reading_params_path, args.finetune_corpus_path
+        _, trainer = finetune(*paths, dataset, recipe.block_size, model, meta=meta, **settings)
+    if args.precision == "auto" and trainer.precision != PRECISIONS["float32"]:
+        note(
+            "note: matmuls are in bfloat16, which this machine multiplies in hardware; "
+            "--precision float32 is slower and more precise"
+        )
+    checkpointer = make_checkpointer(args, trainer, dataset)
+    meta["code"] = digest_of_code(Path(__file__).parent)
+    try:
+        train(model, args.writing_params_path, trainer, checkpointer, meta)
+    except NotFiniteError as error:
+        raise InputError(f"{error}; try --precision float32 or another --seed") from None
+    except OutOfMemoryError as error:
+        smaller = 2 ** ((error.rows - 1).bit_length() - 1) if error.rows > 1 else None
+        advice = f"--micro_batch_size {smaller}" if smaller else "--device cpu"
+        raise InputError(f"{error}; try {advice}, with the same result") from None
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -401,7 +395,7 @@ def main(arguments: list[str] | None = None) -> None:
         keep_freed_memory()
         try:
             check_paths(args)
-            with process_group(args.device), output_lock(args):
+            with process_group(args.device):
                 carry_out(args)
         except Stopped as stop:
             note(f"run.py: stopped: {stop}")

@@ -22,12 +22,15 @@ import torch.nn as nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from fast.gradients import BatchGradient
-from runs.checkpoint import save_params, unwrap
+from runs.checkpoint import check_state, save_params, unwrap
 from runs.device import choose_device, choose_precision
 from runs.distributed import rank_and_size
 from runs.inputs import InputError
 from runs.progress import LossLog, Progress
 from runs.resume import Checkpointer
+
+# Where a Trainer is: complete epochs, steps of the one after them, target positions seen.
+POSITION = ("epoch", "step", "tokens", "best_loss")
 
 
 class NotFiniteError(InputError):
@@ -186,12 +189,43 @@ class Trainer:
         return rate
 
     def identifying_settings(self) -> dict[str, Any]:
-        """The settings that a resume must find unchanged, by name."""
-        return {
+        """What a resume must find unchanged, by name."""
+        settings = {
             setting.name: getattr(self.config, setting.name)
             for setting in fields(TrainerConfig)
             if setting.metadata.get("identifies_run", True)
         }
+        return {**settings, "number of training items": len(self.train_dataset)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it takes to resume. The learning rate follows from the tokens."""
+        return {
+            "model": unwrap(self.model).state_dict(),
+            "optimizer": self.optimizer.state_dict()["state"],
+            "log": self.log.state_dict(),
+            **{name: getattr(self, name) for name in POSITION},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """
+        Goes where state_dict() was taken. Raises an error of any class if the state cannot be one
+        of this training; the trainer is then of no more use.
+        """
+        model = unwrap(self.model)
+        check_state(state["model"], model.state_dict())
+        # torch checks no sizes here, and its fused AdamW would write beyond a small tensor's end.
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for number, averages in state["optimizer"].items():
+            like = {name: parameters[number] for name in ("exp_avg", "exp_avg_sq")}
+            check_state(averages, {"step": torch.zeros(()), **like})
+        model.load_state_dict(state["model"])
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        self.log.load_state_dict(state["log"])
+        for name in POSITION:
+            setattr(self, name, state[name])
+        if self.tokens > 0:
+            self.set_rate()
 
     def _progress(self):
         epochs = self.config.max_epochs

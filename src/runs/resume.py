@@ -18,20 +18,16 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
-from runs.checkpoint import check_state, digest, parse_tensors, read_bytes, unwrap, write_tensors
+from runs.checkpoint import digest, parse_tensors, read_bytes, write_tensors
 from runs.console import note
 from runs.distributed import rank_and_size
 from runs.files import write_lines
 from runs.inputs import InputError
-
-if TYPE_CHECKING:
-    from trainer import Trainer
 
 LARGEST_SHARE = 0.02  # of a run's time that writing may take; else the file is written less often
 FORMAT = 2  # of the file; a file of another format is refused
@@ -73,11 +69,11 @@ class Checkpointer:
         self.code = digest_of_code(Path(__file__).parents[1])  # before anybody edits it
 
     @contextlib.contextmanager
-    def keeping(self, trainer: "Trainer") -> Iterator[None]:
-        """While this lasts, the trainer's state is kept. It starts where the file says, if any."""
+    def keeping(self, trainer) -> Iterator[None]:
+        """While this lasts, a Trainer's state is kept. It starts where the file says, if any."""
         self.trainer, self.first = trainer, trainer.rank == 0
         self._stop = self._random_state = None
-        self.identity = {**self.settings, **settings_of(trainer)}
+        self.identity = {**self.settings, **plain(trainer.identifying_settings())}
         self._resume()
         with self._signals_noted():
             yield
@@ -132,7 +128,7 @@ class Checkpointer:
                 self._write()  # at once: a run that cannot be kept should end now, not in an hour
             return
         try:
-            restore(self.trainer, state["trainer"])
+            self.trainer.load_state_dict(state["trainer"])
             set_random_state(state["random"], self.trainer.device)
         except Exception as error:  # of many classes: a resume file whose content is damaged
             reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -170,7 +166,7 @@ class Checkpointer:
             "format": FORMAT,
             "settings": self.identity,
             "conditions": self._conditions(),
-            "trainer": state_of(self.trainer),
+            "trainer": self.trainer.state_dict(),
             "random": random_state(self.trainer.device),
         }
         try:
@@ -235,50 +231,9 @@ class Checkpointer:
             restore_handlers()
 
 
-def state_of(trainer: "Trainer") -> dict:
-    """What it takes to resume a trainer. The learning rate follows from the tokens."""
-    return {
-        "model": unwrap(trainer.model).state_dict(),
-        "optimizer": trainer.optimizer.state_dict()["state"],
-        "epoch": trainer.epoch,
-        "step": trainer.step,
-        "tokens": trainer.tokens,
-        "best_loss": trainer.best_loss,
-        "log": trainer.log.state_dict(),
-    }
-
-
-def restore(trainer: "Trainer", state: dict) -> None:
-    """
-    Puts a trainer where state_of() was taken. Raises an error of any class if the state cannot be
-    one of this training; the trainer is then of no more use.
-    """
-    model = unwrap(trainer.model)
-    check_state(state["model"], model.state_dict())
-    # torch checks no sizes here, and its fused AdamW would write beyond the end of a small tensor.
-    parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
-    for number, averages in state["optimizer"].items():
-        zero = torch.zeros(())
-        check_state(
-            averages,
-            {"step": zero, "exp_avg": parameters[number], "exp_avg_sq": parameters[number]},
-        )
-    model.load_state_dict(state["model"])
-    trainer.optimizer.load_state_dict(
-        {**trainer.optimizer.state_dict(), "state": state["optimizer"]}
-    )
-    for name in ("epoch", "step", "tokens", "best_loss"):
-        setattr(trainer, name, state[name])
-    if trainer.tokens > 0:
-        trainer.set_rate()
-    trainer.log.load_state_dict(state["log"])
-
-
-def settings_of(trainer: "Trainer") -> dict:
-    """The settings of a trainer that identify its run, and the number of its training items."""
-    settings = trainer.identifying_settings()
-    settings = {n: v if isinstance(v, int | float | None) else str(v) for n, v in settings.items()}
-    return {**settings, "number of training items": len(trainer.train_dataset)}
+def plain(settings: dict) -> dict:
+    """Settings as numbers and text, which weights_only reads and a message can show."""
+    return {n: v if isinstance(v, int | float | None) else str(v) for n, v in settings.items()}
 
 
 def random_state(device: torch.device) -> dict:
