@@ -186,7 +186,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         type=whole_number(1, LARGEST_BEAM),
         default=1,
         metavar="N",
-        help="search the most probable place with N beams; default 1, greedy decoding",
+        help="beam search with N beams; default 1, greedy decoding",
     )
     args = parser.parse_args(arguments)
     if args.function == "evaluate" and processes() > 1:

@@ -123,7 +123,7 @@ class CachedDecoder:
         self.cache.lengths = self.cache.lengths - taken
 
     def take(self, rows: list[int]) -> None:
-        """Goes on with these rows alone, of which one may stand several times."""
+        """Keeps these rows alone; one may stand several times."""
         self.cache = self.cache.take(rows, self.cache.columns)
 
 

@@ -170,7 +170,7 @@ class EventWriter:
             self.writer, self.failed = None, True
             note(
                 f"warning: {self.folder}: cannot be written: {error.strerror or error}; "
-                "the run goes on without events"
+                "the run continues without events"
             )
 
 
@@ -185,7 +185,7 @@ def tensorboard_writer(folder: str | None) -> Iterator[EventWriter | None]:
         if folder is not None:
             from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        note("warning: the package tensorboard is not installed; the run goes on without events")
+        note("warning: the package tensorboard is not installed; the run continues without events")
     if SummaryWriter is None:
         yield None
         return

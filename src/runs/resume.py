@@ -101,7 +101,7 @@ class Checkpointer:
             if self._stop is not None:
                 raise Stopped(f"{error}; the older state in it is kept", self._stop) from None
             # The run is worth more than its resume file, and there may be room again later.
-            note(f"warning: {error}; the older state in it is kept, and the run goes on")
+            note(f"warning: {error}; the older state in it is kept, and the run continues")
         if self._stop is not None:
             raise Stopped(
                 f"{self.path} holds the run up to {self.trainer.describe_position()}; "
@@ -182,7 +182,7 @@ class Checkpointer:
         try:
             write_lines(self.log_path, map(json.dumps, self.trainer.log.records))
         except InputError as error:
-            note(f"warning: {error}; the run goes on")
+            note(f"warning: {error}; the run continues")
 
     def _conditions(self):
         """
