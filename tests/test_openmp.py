@@ -1,0 +1,33 @@
+"""The environment variable that OpenMP reads when torch is loaded."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+PROGRAM = f"""
+import os, sys
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            print(os.environ.get("GOMP_SPINCOUNT"), flush=True)
+            os._exit(0)
+sys.meta_path.insert(0, Finder())
+sys.path.insert(0, {str(ROOT / "src")!r})
+import run
+"""
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [({}, "1000"), ({"OMP_WAIT_POLICY": "active"}, "None"), ({"GOMP_SPINCOUNT": "7"}, "7")],
+)
+def test_run_sets_it_before_torch_is_loaded_unless_the_user_has(given, expected):
+    ours = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=environment | given
+    )
+    assert done.stdout.strip() == expected, done.stderr

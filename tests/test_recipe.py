@@ -1,0 +1,43 @@
+"""The recipes: the course's numbers, and how many tokens a schedule counts."""
+
+from recipe import COURSE, QUICK, RECIPES
+
+
+def test_the_courses_model():
+    assert COURSE.block_size == 128
+    assert COURSE.model_settings() == {
+        "n_layer": 4,
+        "n_head": 8,
+        "n_embd": 256,
+        "embd_pdrop": 0.1,
+        "resid_pdrop": 0.1,
+        "attn_pdrop": 0.1,
+    }
+
+
+def test_the_courses_trainings():
+    """Epochs, rows, peak rate; all warm up over 512·20 tokens and decay over 200 passes."""
+    found = {}
+    for name in ("pretrain", "finetune", "finetune_without_pretraining"):
+        training = getattr(COURSE, name)
+        assert (training.warmup_tokens, training.decay_epochs) == (10_240, 200)
+        found[name] = (training.max_epochs, training.batch_size, training.learning_rate)
+    assert found == {
+        "pretrain": (650, 128, 6e-3),
+        "finetune": (10, 256, 6e-4),
+        "finetune_without_pretraining": (75, 256, 6e-4),
+    }
+
+
+def test_final_tokens_count_the_documents_of_the_pretraining_corpus():
+    """75,212,800 for the course's 2,938 documents."""
+    assert COURSE.pretrain.final_tokens(range(2938), 128) == 75_212_800
+    assert COURSE.finetune.final_tokens(range(2938), 128) == 75_212_800
+    assert COURSE.pretrain.final_tokens(range(100), 64) == 200 * 100 * 64
+
+
+def test_the_recipes_can_be_told_apart_by_their_models():
+    """So that an error about parameters can name the recipe that they belong to."""
+    assert RECIPES["course"] is COURSE and RECIPES["quick"] is QUICK
+    sizes = {(recipe.n_layer, recipe.n_embd) for recipe in RECIPES.values()}
+    assert len(sizes) == len(RECIPES)
