@@ -1,0 +1,46 @@
+"""Models whose parameters are all large enough to matter, for the tests of several files."""
+
+import torch
+from baseline import BaselineGPT
+from torch import nn
+
+from model import GPT, GPTConfig
+
+NO_DROPOUT = {"embd_pdrop": 0.0, "resid_pdrop": 0.0, "attn_pdrop": 0.0}
+
+
+def enlarge(model, size=0.3, seed=None):
+    """Draws every parameter, biases, positions and w2 too, from N(0, size²). Returns the model."""
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(size * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def make_gpt(variant, sizes, **settings):
+    """A GPT of these sizes (keywords of GPTConfig), without dropout unless settings say so."""
+    return GPT(GPTConfig(**sizes, **{**NO_DROPOUT, **settings, variant: True}))
+
+
+def make_baseline(variant, sizes, state):
+    """A BaselineGPT of a variant that it knows, with the parameters of a GPT's state dict."""
+    baseline = BaselineGPT(**sizes, dropout=0.0, synthesizer=variant == "synthesizer")
+    baseline.to(state["pos_emb"].dtype).load_state_dict(state)
+    return baseline
+
+
+class MeanAttention(nn.Module):
+    """
+    The mean of the positions up to each one. It has the course's interface and nothing more:
+    forward(x, layer_past=None), no supports_packing, supports_kv_cache or max_positions.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.value = nn.Linear(config.n_embd, config.n_embd)
+
+    def forward(self, x, layer_past=None):
+        assert x.dim() == 3 and layer_past is None
+        counts = torch.arange(1, x.size(1) + 1, dtype=x.dtype)
+        return self.value(x).cumsum(dim=1) / counts[:, None]
