@@ -21,7 +21,7 @@ import measured
 from intervals import Share, accuracy_interval, ranking_interval, ranking_quality
 from load import having, load_runs, rows_in
 from run_tables import best_guess
-from tables import percent
+from tables import REPORTED, percent
 
 
 class Figures(dict):
@@ -143,6 +143,10 @@ def of_accuracy(runs, row):
     found |= of_share("wrong_in_finetuning", Share(kinds["in finetuning"].count, wrong))
     guessed = analysis.expected_of_guesses(runs, row)
     found |= {} if guessed is None else {"expected_of_names": percent(guessed)}
+    if runs[0].data == "course" and row in REPORTED:
+        found["reported"], _, copies = REPORTED[row]
+        found["copies"], _, spread = copies.partition(" ")
+        found["copies_range"] = spread.strip("()")
     change = analysis.beam_change(runs, row)
     beamed = [one["correct"] for run in having(runs, row) for one in run.rows[row].beam]
     found["beam"] = percent(statistics.fmean(beamed))

@@ -11,6 +11,7 @@ data, recipe and seed, stay: rows can be run at different times.
 
 import argparse
 import csv
+import functools
 import hashlib
 import io
 import json
@@ -124,12 +125,17 @@ def name_of_data(data, texts):
     data: their folder. texts: {file name: text}.
     """
     for size, name in (("full", "bundled"), ("quick", "quick")):
-        if texts == make_corpus(size).files():
+        if texts == generated(size):
             return name, True
     if all(digest(texts[file.name]) == file.sha256 for file in FILES):
         return "course", False
     name = data.resolve().name
     return (f"{name} (other files)" if name in ("bundled", "quick", "course") else name), False
+
+
+@functools.cache
+def generated(size):
+    return make_corpus(size).files()
 
 
 def digest(text):

@@ -1,0 +1,101 @@
+"""
+python -m pytest tests/test_measured.py
+
+The tables about the JSON files in results/, by hand.
+"""
+
+import json
+import statistics
+from pathlib import Path
+
+import measured
+import pytest
+from load import load_runs
+from records import parsed, write_record
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+
+
+def cells(text):
+    (table,) = parsed(text)
+    return [list(line.values()) for line in table]
+
+
+def test_finetuning_seeds_stand_beside_the_run(tmp_path):
+    written = write_record(tmp_path / "a", seed=1)["vanilla.pretrain"]["dev"]
+    runs = load_runs(tmp_path)["quick"]
+    records = [
+        {"variant": "vanilla", "pretraining_seed": 1, "correct": [10, 14], "total": 40},
+        {"variant": "synthesizer", "pretraining_seed": 3, "correct": [4, 6], "total": 40},
+    ]
+    first = sum(one["correct"] for one in written)
+    deviation = statistics.stdev([2.5 * first, 25, 35])
+    own, mean = (f"{100 * count / 40:.1f}%" for count in (first, (first + 24) / 3))
+    vanilla, synthesizer = cells(measured.finetuning_seeds(records, runs))
+    assert vanilla[1:] == ["1", own, "25.0%, 35.0%", mean, f"{deviation:.1f} points"]
+    assert synthesizer[1:5] == ["3", "–", "10.0%, 15.0%", "12.5%"]
+    assert measured.finetuning_seeds([], runs) == "" == measured.first_steps([])
+
+
+def test_first_steps_have_their_largest_differences():
+    ways = {"plain": 0, "float32": 1e-6, "plain, off": 2e-6}
+    losses = [5 * 0.99**step for step in range(100)]
+    record = {
+        "variant": "vanilla",
+        "in_each_step": {"float32": {"losses": [0, 1e-12, 0], "gradients": [0, 2e-7, 1e-6]}},
+        "each_on_its_way": {
+            way: [loss + off * step for step, loss in enumerate(losses[:12], start=1)]
+            for way, off in ways.items()
+        },
+        "own_numbers": {"plain": [losses], "fast": [losses, [loss + 1 for loss in losses]]},
+    }
+    one, other = cells(measured.first_steps([record]))
+    assert one[2:] == ["1e-12", "2e-07", "1e-06", "5e-06", "1e-05", "1e-05"]
+    assert other[2:] == ["–", "–", "–", "1e-05", "2e-05", "2e-05"]
+    plain, fast = cells(measured.first_losses([record]))
+    means = [statistics.fmean(losses[a:b]) for a, b in ((0, 10), (10, 50), (50, 100))]
+    assert plain[2:] == ["1", *(f"{mean:.3f}" for mean in means)]
+    assert fast[3] == f"{means[0] + 0.5:.3f} ({means[0]:.3f}–{means[0] + 1:.3f})"
+    record["own_numbers"] = {"plain": [losses[:60]]}
+    assert len(cells(measured.first_losses([record]))[0]) == 5
+
+
+@pytest.fixture
+def benchmark():
+    """Half of the FLOPs at the peak, four times as fast as the baseline."""
+    row = {"variant": "vanilla", "task": "pretrain", "steps": 2, "tokens": 100, "weights": 1000}
+    profile = {kind: 0.2 for kind in measured.KINDS}
+    return {
+        "hardware": "a machine",
+        "versions": {"torch": "2"},
+        "data": "cs224n-data",
+        "matrix_peak": [{"float32": 3e5, "bfloat16": 8e5}, {"float32": 1e5, "bfloat16": 1.2e6}],
+        "rows": [
+            {
+                **row,
+                "way": way,
+                "rounds": [{"unit": unit, "whole": 9, "first": 3, "memory": 2**21}] * 2,
+                **({"profile": profile} if way != "plain" else {}),
+            }
+            for way, unit in (("bfloat16", 1.0), ("plain", 4.0))
+        ],
+    }
+
+
+def test_speed_ups_and_utilisation(benchmark):
+    fast, plain = cells(measured.speed(benchmark))
+    assert fast[1:] == ["bfloat16", "2 (2–2)", "4.0×", "100", "50%", "9.0", "3.0", "2"]
+    assert plain[1:6] == ["baseline", "8 (8–8)", "1.0×", "25", "50%"]
+    assert cells(measured.profile(benchmark)) == [["vanilla, bfloat16", *["20%"] * 5, "8.0×"]]
+
+
+@pytest.mark.parametrize("name", ["kills", "fuzz", "resume_cost", "corpus"])
+def test_a_kept_file_has_a_line_for_each_entry(name):
+    record = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    found = cells(getattr(measured, name)(record))
+    if name == "corpus":
+        assert f"{record['documents']:,}" in found[0]
+    else:
+        assert len(found) == len(record["rows"] if name == "resume_cost" else record)
+    if name == "fuzz":
+        assert {line[-1] for line in found} == {"0"}
