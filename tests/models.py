@@ -44,3 +44,23 @@ class MeanAttention(nn.Module):
         assert x.dim() == 3 and layer_past is None
         counts = torch.arange(1, x.size(1) + 1, dtype=x.dtype)
         return self.value(x).cumsum(dim=1) / counts[:, None]
+
+
+MASK_ID = 1  # ⁇ ends each of draw_prompts() and, where it is the stop id, each answer
+
+
+def draw_prompts(lengths, vocab_size, seed=2):
+    """Random prompts of these lengths."""
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        torch.randint(2, vocab_size, (n - 1,), generator=generator).tolist() + [MASK_ID]
+        for n in lengths
+    ]
+
+
+def make_writer(variant, sizes, seed=150, size=1.0, mask=1.5, dtype=torch.float32):
+    """A GPT whose answers differ, depend on all of the prompt, and end in ⁇ more with `mask`."""
+    model = enlarge(make_gpt(variant, sizes), size, seed)
+    with torch.no_grad():
+        model.head.weight[MASK_ID] *= mask
+    return model.to(dtype)
