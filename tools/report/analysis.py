@@ -65,6 +65,18 @@ def in_finetuning(question):
     return question["finetuning"] > 0
 
 
+def not_in_finetuning(question):
+    return not in_finetuning(question)
+
+
+# Groups of people whose place stands early.
+EARLY_GROUPS = {
+    **{f"ends among characters {first}–{last}": ends_among(first, last) for first, last in ENDS},
+    "is an answer in the finetuning examples": in_finetuning,
+    "is in no finetuning example": not_in_finetuning,
+}
+
+
 def splits(runs):
     """[(what the data offer, {row: Share right})], of the groups that have questions."""
 
@@ -79,7 +91,7 @@ def splits(runs):
     groups += [(OFFERED[place], offers(place)) for place in ("late", "absent", "none")]
     groups += [
         ("place is an answer in the finetuning examples", in_finetuning),
-        ("place is in no finetuning example", lambda question: not in_finetuning(question)),
+        ("place is in no finetuning example", not_in_finetuning),
     ]
     if runs[0].invented_world:
         groups += [
@@ -91,6 +103,32 @@ def splits(runs):
         for name, among in groups
         if any(map(among, runs[0].questions))
     ]
+
+
+def early_shares(runs, row, among):
+    """
+    Of the people whose place stands early and for whose question among() holds, the Shares that
+    are answered right and known from the own document, and, of those known, answered right.
+    """
+
+    def of(person):
+        return among(person["facts"])
+
+    return (
+        share_of(runs, row, "question", of),
+        share_of(runs, row, "document", of),
+        share_of(runs, row, "question", lambda person: person["document"] and of(person)),
+    )
+
+
+def mean_read(runs, among):
+    """The mean of read_whole() over these people; None if there are none."""
+    early = (one for one in runs[0].questions if one["document"] == "early" and among(one))
+    return (
+        statistics.fmean(ends)
+        if (ends := [read_whole(one["place_end"]) for one in early])
+        else None
+    )
 
 
 def read_whole(end):

@@ -14,6 +14,7 @@ A share S comes with S_low and S_high, its 95% interval, and S_count of S_total.
 
 import statistics
 from collections import Counter
+from functools import partial
 
 import analysis
 import invented
@@ -25,60 +26,54 @@ from tables import REPORTED, percent
 
 
 class Figures(dict):
-    """{name: text}, filled group by group as names are looked up."""
+    """{name: text}. A name's group is computed when it is first looked up."""
 
     def __init__(self, results):
         super().__init__()
-        self.groups = groups(results)
+        self.makers = {}  # {group: functions that make {figure: text}}
+        by_data, records = load_runs(results), measured.load(results)
+        for data, runs in by_data.items():
+            self.add(data, partial(of_data, runs))
+            for row in rows_in(runs):
+                name = "none" if row == "vanilla.nopretrain" else row.removesuffix(".pretrain")
+                self.add(f"{data}.{name}", *(partial(make, runs, row) for make in OF_ROW))
+        for one in records.get("finetuning_seeds", ()):
+            name = f"{one['data']}.{one['variant']}.{one['pretraining_seed']}"
+            runs = by_data.get(one["data"], ())
+            self.add(f"finetuning_seeds.{name}", partial(of_finetuning, one, runs))
+        for one in records.get("first_steps", ()):
+            for way in one["in_each_step"]:
+                self.add(f"first_steps.{one['variant']}.{way}", partial(of_first_steps, one, way))
+        for file, record in records.items():
+            if file.partition(".")[0] == "benchmark":
+                self.add(file, partial(of_benchmark, record))
+                for row in record["rows"]:
+                    name = f"{row['variant']}.{row['task']}.{row['way']}"
+                    self.add(f"{file}.{name}", partial(of_measurement, record, row))
+        for one in records.get("resume_cost", {"rows": ()})["rows"]:
+            if one["recipe"] == "course":
+                self.add(f"resume_cost.{one['variant']}", partial(of_resuming, one))
+        for file, parts in PARTS.items():
+            if file in records:
+                self.add(file, partial(counts, parts(records[file])))
+
+    def add(self, group, *makers):
+        self.makers[group] = makers
 
     def __missing__(self, name):
-        group, _, figure = name.rpartition(".")
-        if group not in self.groups:
-            raise KeyError(name)
-        found = {f"{group}.{one}": text for one, text in self.groups[group]().items()}
-        if name not in found:
-            raise KeyError(name)
-        self.update(found)
-        return self[name]
+        group, _, _ = name.rpartition(".")
+        for make in self.makers.get(group, ()):
+            self.update({f"{group}.{figure}": text for figure, text in make().items()})
+            if name in self:
+                return self[name]
+        raise KeyError(name)
 
     def all(self):
-        for group, make in self.groups.items():
-            self.update({f"{group}.{one}": text for one, text in make().items()})
+        """Itself, with all figures."""
+        for group, makers in self.makers.items():
+            for make in makers:
+                self.update({f"{group}.{figure}": text for figure, text in make().items()})
         return self
-
-
-def groups(results):
-    """{group: a function that makes {figure: text}}."""
-    found = {}
-    by_data, records = load_runs(results), measured.load(results)
-    for data, runs in by_data.items():
-        found[data] = lambda runs=runs: of_data(runs)
-        for row in rows_in(runs):
-            name = "none" if row == "vanilla.nopretrain" else row.removesuffix(".pretrain")
-            found[f"{data}.{name}"] = lambda runs=runs, row=row: of_row(runs, row)
-    for one in records.get("finetuning_seeds", ()):
-        name = f"finetuning_seeds.{one['data']}.{one['variant']}.{one['pretraining_seed']}"
-        runs = by_data.get(one["data"], ())
-        found[name] = lambda one=one, runs=runs: of_finetuning(one, runs)
-    for one in records.get("first_steps", ()):
-        for way in one["in_each_step"]:
-            name = f"first_steps.{one['variant']}.{way}"
-            found[name] = lambda one=one, way=way: of_first_steps(one, way)
-    for file, record in records.items():
-        if file.partition(".")[0] == "benchmark":
-            found[file] = lambda record=record: of_benchmark(record)
-            for row in record["rows"]:
-                name = f"{file}.{row['variant']}.{row['task']}.{row['way']}"
-                found[name] = lambda record=record, row=row: of_measurement(record, row)
-    for one in records.get("resume_cost", {"rows": ()})["rows"]:
-        if one["recipe"] == "course":
-            found[f"resume_cost.{one['variant']}"] = lambda one=one: {
-                "percent": f"{one['percent']:.2f}%",
-                "megabytes": f"{one['megabytes']:.0f}",
-            }
-    for file in PARTS.keys() & records.keys():
-        found[file] = lambda file=file: counts(PARTS[file](records[file]))
-    return found
 
 
 def span(numbers, form):
@@ -117,16 +112,6 @@ def of_data(runs):
     if runs[0].invented_world:
         found["best_guess"] = percent(best_guess(runs[0]))
     return found
-
-
-def of_row(runs, row):
-    return {
-        **of_accuracy(runs, row),
-        **of_training(runs, row),
-        **of_recall(runs, row),
-        **of_calibration(runs, row),
-        **of_invented(runs, row),
-    }
 
 
 def of_accuracy(runs, row):
@@ -177,37 +162,34 @@ def of_training(runs, row):
 
 def of_recall(runs, row):
     """Right answers by what the data offer, and completions."""
-    early, found = analysis.offers("early"), {}
-    for name, among in (
-        ("early", early),
-        ("elsewhere", lambda question: not early(question)),
-        ("shown", analysis.in_finetuning),
-        ("not_shown", lambda question: not analysis.in_finetuning(question)),
-    ):
-        found |= of_share(name, analysis.share_right(runs, row, among))
-    if not analysis.people(runs, row):
-        return found
-    for rung, share in analysis.ladder(runs, row).items():
-        found |= of_share(rung, share)
-    found |= of_share("name", analysis.share_of(runs, row, "name"))
-    found |= of_share("known_right", analysis.crossed(runs, row, "document", "question"))
-    found |= of_share("right_known", analysis.crossed(runs, row, "question", "document"))
-    found |= of_share("sentence_right", analysis.crossed(runs, row, "sentence", "question"))
-
-    def known(name, among):
-        holds = analysis.share_of(runs, row, "document", lambda person: among(person["facts"]))
-        return of_share(f"document_{name}", holds)
-
-    found |= known("shown", analysis.in_finetuning)
-    found |= known("not_shown", lambda question: not analysis.in_finetuning(question))
-    for first, last in analysis.ENDS:
-        among = analysis.ends_among(first, last)
-        found |= of_share(f"ends_{last}", analysis.share_right(runs, row, among))
-        found |= known(f"ends_{last}", among)
-        ends = [question["place_end"] for question in runs[0].questions if among(question)]
-        if ends:
-            read = statistics.fmean(map(analysis.read_whole, ends))
-            found[f"read_{last}"] = percent(read, 0)
+    early = analysis.offers("early")
+    among = {
+        "early": early,
+        "elsewhere": lambda question: not early(question),
+        "shown": analysis.in_finetuning,
+        "not_shown": analysis.not_in_finetuning,
+    }
+    shares = {name: analysis.share_right(runs, row, holds) for name, holds in among.items()}
+    found = {}
+    if analysis.people(runs, row):
+        shares |= analysis.ladder(runs, row)
+        shares["name"] = analysis.share_of(runs, row, "name")
+        for name, *rungs in (
+            ("known_right", "document", "question"),
+            ("right_known", "question", "document"),
+            ("sentence_right", "sentence", "question"),
+        ):
+            shares[name] = analysis.crossed(runs, row, *rungs)
+        names = (*(f"ends_{last}" for _, last in analysis.ENDS), "shown", "not_shown")
+        for name, holds in zip(names, analysis.EARLY_GROUPS.values(), strict=True):
+            right, known, _ = analysis.early_shares(runs, row, holds)
+            shares |= {f"document_{name}": known}
+            if name.startswith("ends"):
+                shares[name] = right
+                read = name.replace("ends", "read")
+                found[read] = percent(analysis.mean_read(runs, holds), 0)
+    for name, share in shares.items():
+        found |= of_share(name, share)
     return found
 
 
@@ -252,6 +234,9 @@ def of_invented(runs, row):
     if found.best is not None:
         figures["expected_best"] = percent(found.best)
     return figures
+
+
+OF_ROW = (of_accuracy, of_training, of_recall, of_calibration, of_invented)
 
 
 # ---- of the JSON files -----------------------------------------------------------------------
@@ -300,6 +285,10 @@ def of_benchmark(record):
     }
 
 
+def of_resuming(one):
+    return {"percent": f"{one['percent']:.2f}%", "megabytes": f"{one['megabytes']:.0f}"}
+
+
 def of_measurement(record, row):
     found = {
         "seconds": f"{statistics.median(measured.seconds_of(row)):.3g}",
@@ -320,5 +309,7 @@ def counts(parts):
     found = Counter()
     for part in parts:
         found.update({name: x for name, x in part.items() if isinstance(x, (int, float))})
-    form = {True: percent, False: "{:,g}".format}
-    return {name: form[isinstance(x, float) and x < 1](x) for name, x in found.items()}
+    return {
+        name: percent(number) if isinstance(number, float) and number < 1 else f"{number:,}"
+        for name, number in found.items()
+    }

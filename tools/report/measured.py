@@ -159,29 +159,33 @@ def profile(benchmark):
 
 
 def speed_elsewhere(benchmarks):
-    """Speed-ups of several benchmarks side by side; benchmarks: {name: content}."""
-    ratios = {
-        name: {
-            (row["variant"], row["task"], row["way"]): f"{ratio(benchmark, row):.1f}×"
-            for row in benchmark["rows"]
-            if row["way"] != "plain"
-        }
-        for name, benchmark in benchmarks.items()
-    }
-    keys = list(dict.fromkeys(key for found in ratios.values() for key in found))
-    lines = [[", ".join(key), *(found.get(key, "–") for found in ratios.values())] for key in keys]
-    machines = [benchmark["hardware"] for benchmark in benchmarks.values()]
-    peaks = [peak_of(benchmark) for benchmark in benchmarks.values()]
-    return table(["speed-up", *machines], ["matmul peak", *peaks], *lines)
+    """The speed-ups of several benchmarks side by side."""
+    columns = [{"matmul peak": peak_of(benchmark)} for benchmark in benchmarks]
+    for benchmark, column in zip(benchmarks, columns, strict=True):
+        for row in benchmark["rows"]:
+            if row["way"] != "plain":
+                name = f"{row['variant']}, {row['task']}, {row['way']}"
+                column[name] = f"{ratio(benchmark, row):.1f}×"
+    names = dict.fromkeys(name for column in columns for name in column)
+    lines = ([name, *(column.get(name, "–") for column in columns)] for name in names)
+    return table(["speed-up", *(benchmark["hardware"] for benchmark in benchmarks)], *lines)
 
 
 def peak_of(benchmark):
-    """What the processor reaches in a matmul of two 2048×2048 matrices."""
-    best = {
-        dtype: max(peaks[dtype] for peaks in benchmark["matrix_peak"])
-        for dtype in benchmark["matrix_peak"][0]
-    }
-    return ", ".join(f"{peak / 1e9:.0f} GFLOP/s in {dtype}" for dtype, peak in best.items())
+    """What the processor reaches in a matmul of two 2048 × 2048 matrices."""
+    rounds = benchmark["matrix_peak"]
+    best = {dtype: max(peaks[dtype] for peaks in rounds) / 1e9 for dtype in rounds[0]}
+    return ", ".join(f"{peak:.0f} GFLOP/s in {dtype}" for dtype, peak in best.items())
+
+
+def measured_on(benchmark):
+    """The machine, its matmul peak, versions, data and rounds, in a line."""
+    versions = ", ".join(map(" ".join, benchmark["versions"].items()))
+    rounds = " or ".join(sorted({str(len(row["rounds"])) for row in benchmark["rows"]}))
+    return (
+        f"Machine: {benchmark['hardware']}, {peak_of(benchmark)}; {versions}. "
+        f"Data: {name_of(benchmark['data'])}. Rounds: {rounds}, with median and range."
+    )
 
 
 # ---- resuming and safety, the corpus ---------------------------------------------------------
@@ -271,9 +275,3 @@ def corpus(record):
             )
         ),
     )
-
-
-def measured_on(record):
-    """Where a record was measured, in a line."""
-    versions = ", ".join(" ".join(version) for version in record["versions"].items())
-    return f"Machine: {record['hardware']}; {versions}; {name_of(record.get('data', 'bundled'))}."

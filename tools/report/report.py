@@ -117,6 +117,8 @@ def main():
         found[data] = page(runs, show, besides)
         if args.to:
             print(f"\n{name_of(data)}:\n\n{accuracy(runs)}\n")
+    if show is None:
+        print("The plots need matplotlib: pip install -r requirements-dev.txt")
     if args.to:
         reported = ", ".join(f"{label_of(row)} {said[0]}" for row, said in REPORTED.items())
         print(f"Reported for the course's files: {reported}.")
@@ -124,8 +126,6 @@ def main():
     else:
         for data, text in found.items():
             write(args.records / data / "README.md", text)
-    if show is None:
-        print("The plots need matplotlib: pip install -r requirements-dev.txt")
 
 
 if __name__ == "__main__":

@@ -123,36 +123,12 @@ def recall(runs):
 
 def early(runs):
     """Of the people whose place stands early: right answers and completions by group."""
-    groups = [
-        (f"ends among characters {first}–{last}", analysis.ends_among(first, last))
-        for first, last in analysis.ENDS
-    ]
-    groups += [
-        ("is an answer in the finetuning examples", analysis.in_finetuning),
-        ("is in no finetuning example", lambda question: not analysis.in_finetuning(question)),
-    ]
     lines = []
     for row in rows_in(runs):
-        for name, among in groups if analysis.people(runs, row) else ():
-            ends = [
-                analysis.read_whole(question["place_end"])
-                for question in runs[0].questions
-                if question["document"] == "early" and among(question)
-            ]
-            shares = (
-                analysis.share_of(runs, row, rung, lambda person, a=holds: a(person))
-                for rung, holds in (
-                    ("question", lambda person, a=among: a(person["facts"])),
-                    ("document", lambda person, a=among: a(person["facts"])),
-                    (
-                        "question",
-                        lambda person, a=among: person["document"] and a(person["facts"]),
-                    ),
-                )
-            )
-            if ends:
-                read = percent(statistics.fmean(ends), 0)
-                lines.append([label_of(row), name, read, *map(counted, shares)])
+        for name, among in analysis.EARLY_GROUPS.items():
+            read, shares = analysis.mean_read(runs, among), analysis.early_shares(runs, row, among)
+            if shares[0].total:
+                lines.append([label_of(row), name, percent(read, 0), *map(counted, shares)])
     head = ["", "the place", "epochs that read it to its end", "right answers"]
     head += ["completed from the own document", "of these, answered right"]
     return table(head, *lines) if lines else ""
