@@ -57,16 +57,13 @@ def tables(results):
 
 def results_table(runs):
     """The table of accuracies with one column of reported figures, and the machine."""
-    lines = [line.split(" | ")[:6] for line in run_tables.accuracy(runs).split("\n")]
-    body = "\n".join(" | ".join(line).removesuffix(" |") + " |" for line in lines)
-    body = body.replace("reported: a write-up", "reported")
     minutes = []
     for row in rows_in(runs):
         logs = [run.rows[row].logs.get("pretrain") for run in having(runs, row)]
         took = [log[-1]["seconds"] / 60 for log in logs if log]
         minutes += [f"{row.partition('.')[0]} {span(took, '.0f')}"] if took else []
     took = f" Minutes of pretraining: {', '.join(minutes)}." if minutes else ""
-    return f"{body}\n\nMachine: {run_tables.machines(runs)}.{took}"
+    return f"{run_tables.accuracy(runs, sources=1)}\n\nMachine: {run_tables.machines(runs)}.{took}"
 
 
 def quick_table(runs):
