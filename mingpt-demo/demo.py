@@ -1,8 +1,8 @@
 """
-What the notebooks of this folder share: the way to src/, a Trainer that can be watched, and a look at attention weights.
-
-Model, trainer and datasets are those of src/, which `import demo` puts on the path.
+What the notebooks of this folder share: a Trainer with a callback, attention weights, and the
+quick run. Model, trainer and datasets are those of src/; `import demo` puts src/ on the path.
 """
+
 import atexit
 import os
 import shutil
@@ -14,23 +14,33 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-import run  # before torch: it keeps waiting threads from taking a core that something else needs
-import matplotlib.pyplot as plt
-import torch
-from IPython import get_ipython
+import runs.openmp  # noqa: E402, F401, I001, before torch is loaded
 
-from trainer import Trainer, TrainerConfig
+import matplotlib.pyplot as plt  # noqa: E402
+import torch  # noqa: E402
+from IPython import get_ipython  # noqa: E402
+
+from trainer import Trainer, TrainerConfig  # noqa: E402
 
 if get_ipython() is not None:
-    sys.stderr = sys.stdout  # progress goes there, and a notebook would show it like an error
+    sys.stderr = sys.stdout  # the progress lines, which a notebook would show as errors
 
-SMALL = os.environ.get("NOTEBOOK_SIZE") == "small"  # for tests: less training, and no claim about how well it went
+# For tests: a short training, and no assertion about how good it is.
+SMALL = os.environ.get("NOTEBOOK_SIZE") == "small"
 
-plt.rcParams.update({"figure.figsize": (6.4, 3.2), "figure.dpi": 80, "axes.grid": True, "grid.alpha": 0.3, "image.cmap": "magma"})
+plt.rcParams.update(
+    {
+        "figure.figsize": (6.4, 3.2),
+        "figure.dpi": 80,
+        "axes.grid": True,
+        "grid.alpha": 0.3,
+        "image.cmap": "magma",
+    }
+)
 
 
 class WatchedTrainer(Trainer):
-    """A Trainer that calls watch(epoch), with the number of epochs done, after each epoch that it keeps the parameters of."""
+    """A Trainer without a test dataset that calls watch(epoch) after each epoch, from 1."""
 
     def __init__(self, *arguments, watch):
         super().__init__(*arguments)
@@ -41,46 +51,68 @@ class WatchedTrainer(Trainer):
         self.watch(self.epoch + 1)
 
 
-def one_cosine(epochs, batch_size, peak, positions, **settings):
+def one_cosine(
+    epochs: int, batch_size: int, peak: float, positions: int, **settings
+) -> TrainerConfig:
     """
-    A TrainerConfig with seed 0 whose learning rate rises to its peak over a twentieth of the training and then falls along a cosine to
-    a tenth of it. (The very first step takes the peak, as always in the Trainer.)
-    positions: target positions in an epoch, those that do not count included. settings: further ones of TrainerConfig.
+    A TrainerConfig with seed 0. The learning rate warms up to its peak over the first twentieth
+    of the training and then falls along a cosine to a tenth of it. As always with the Trainer,
+    the very first step takes the peak.
+
+    positions: target positions of an epoch, those with target 0 included. settings: further ones
+    of TrainerConfig.
     """
-    return TrainerConfig(max_epochs=epochs, batch_size=batch_size, learning_rate=peak, lr_decay=True, precision="auto", seed=0,
-                         warmup_tokens=epochs * positions // 20, final_tokens=epochs * positions, **settings)
+    return TrainerConfig(
+        max_epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=peak,
+        lr_decay=True,
+        warmup_tokens=epochs * positions // 20,
+        final_tokens=epochs * positions,
+        precision="auto",
+        seed=0,
+        **settings,
+    )
 
 
-def device_of(model):
+def device_of(model: torch.nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
 @torch.no_grad()
-def attention_weights(model, ids):
+def attention_weights(model: torch.nn.Module, ids) -> torch.Tensor:
     """
-    The weights by which each position of the row `ids` (T) attends to those before it: (layers, heads, T, T), each row of which
-    sums to one. They are what attn_drop gets, without dropout. Leaves the model in evaluation mode.
+    The attention weights of every layer and head for one row of ids (T): (layers, heads, T, T).
+    Row t holds the weights of position t on all positions and sums to 1. They are the input of
+    each attention's attn_drop, so without dropout. Leaves the model in evaluation mode.
     """
     model.eval()
-    seen = []
-    hooks = [block.attn.attn_drop.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0][0])) for block in model.blocks]
+    weights = []
+    hooks = [
+        block.attn.attn_drop.register_forward_pre_hook(
+            lambda module, inputs: weights.append(inputs[0][0])
+        )
+        for block in model.blocks
+    ]
     try:
         model(torch.as_tensor(ids, device=device_of(model))[None])
     finally:
         for hook in hooks:
             hook.remove()
-    return torch.stack(seen).cpu()
+    return torch.stack(weights).cpu()
 
 
-def losses(trainer):
-    """Steps and mean losses in nats of a Trainer's log, a point for every ten steps."""
-    return [record["step"] for record in trainer.log.records], [record["loss"] for record in trainer.log.records]
+def losses(trainer: Trainer) -> tuple[list[int], list[float]]:
+    """Steps and training losses in nats from a Trainer's log: one mean for every ten steps."""
+    records = trainer.log.records
+    return [record["step"] for record in records], [record["loss"] for record in records]
 
 
 def show_attention(axis, weights, rows, columns=None, largest=1):
     """
-    Draws weights (rows, columns), from 0 to `largest`, on a matplotlib axis. rows, columns: names of the positions; columns as rows if
-    None. Returns the image, for a colour bar.
+    Draws attention weights (rows, columns), from 0 to `largest`, on a matplotlib axis. rows,
+    columns: labels of the positions; the columns have the rows' labels by default. Returns the
+    image, for a colour bar.
     """
     columns = rows if columns is None else columns
     image = axis.imshow(torch.as_tensor(weights).numpy(), vmin=0, vmax=largest, aspect="auto")
@@ -90,25 +122,42 @@ def show_attention(axis, weights, rows, columns=None, largest=1):
     return image
 
 
-def quick_run():
+def quick_run() -> Path:
     """
-    The folder of a `run_all.sh --quick` of seed 0 that has vanilla's parameters, with and without pretraining, and its corpus; makes it
-    if it is not there, in some minutes. For tests (SMALL) a few epochs of the same in a folder of its own.
+    The output folder of `run_all.sh --quick` with seed 0: the corpus, and the vanilla model's
+    parameters with and without pretraining. Runs it for some minutes if the folder lacks them.
+    With SMALL, it trains two epochs in a temporary folder instead.
     """
     if SMALL:
-        folder = Path(tempfile.mkdtemp())
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        subprocess.run([sys.executable, ROOT / "tools" / "make_corpus.py", "--size", "quick", "--out", folder / "corpus"], check=True)
-        wiki, examples = folder / "corpus" / "wiki.txt", folder / "corpus" / "birth_places_train.tsv"
-        pretrained = folder / "vanilla.pretrain.params"
-        for how in (["pretrain", "vanilla", wiki, "--writing_params_path", pretrained],
-                    ["finetune", "vanilla", wiki, "--finetune_corpus_path", examples, "--writing_params_path", folder / "vanilla.model.params"],
-                    ["finetune", "vanilla", wiki, "--finetune_corpus_path", examples, "--writing_params_path",
-                     folder / "vanilla.finetune.params", "--reading_params_path", pretrained]):
-            subprocess.run([sys.executable, ROOT / "src" / "run.py", *how, "--recipe", "quick", "--max_epochs", "2"], check=True)
-        return folder
+        return small_run()
     folder = ROOT / "out" / "quick-seed0"
     if not (folder / "stages" / "vanilla.pretrain.dev.seconds").exists():
         command = ["bash", ROOT / "run_all.sh", "--quick", "--variant", "vanilla"]
         subprocess.run(command, env={**os.environ, "PYTHON": sys.executable}, check=True)
+    return folder
+
+
+def small_run() -> Path:
+    """A folder like quick_run()'s, after two epochs; it is removed at exit."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    corpus = folder / "corpus"
+
+    def python(script, *arguments):
+        subprocess.run([sys.executable, ROOT / script, *arguments], check=True)
+
+    def train(function, name, *arguments):
+        python(
+            "src/run.py", function, "vanilla", corpus / "wiki.txt", "--recipe", "quick",
+            "--max_epochs", "2", "--writing_params_path", folder / name, *arguments,
+        )  # fmt: skip
+
+    python("tools/corpus/make_corpus.py", "--size", "quick", "--out", corpus)
+    examples = ("--finetune_corpus_path", corpus / "birth_places_train.tsv")
+    train("pretrain", "vanilla.pretrain.params")
+    train("finetune", "vanilla.model.params", *examples)
+    train(
+        "finetune", "vanilla.finetune.params", *examples,
+        "--reading_params_path", folder / "vanilla.pretrain.params",
+    )  # fmt: skip
     return folder

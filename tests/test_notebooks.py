@@ -1,12 +1,12 @@
 """
-The notebooks of mingpt-demo/, executed from top to bottom at a small size, and what is committed of them.
-Run with: python -m pytest tests/test_notebooks.py (NOTEBOOK_SIZE=full for the full size)
+The notebooks of mingpt-demo/: they run from top to bottom, and the committed outputs are those of
+a whole run. NOTEBOOK_SIZE=full runs them at their full size.
 """
+
 import os
 import re
 
 import pytest
-
 from conftest import ROOT
 
 nbformat = pytest.importorskip("nbformat")
@@ -16,58 +16,61 @@ pytest.importorskip("matplotlib")
 
 FOLDER = ROOT / "mingpt-demo"
 NOTEBOOKS = sorted(path.name for path in FOLDER.glob("*.ipynb"))
-LARGEST = 1_000_000  # bytes
+MAX_BYTES = 1_000_000
+MAX_COLUMNS = 99
+
+every_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
 
 
 def read(name):
     return nbformat.read(FOLDER / name, as_version=4)
 
 
-def outputs(notebook):
-    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_runs_from_top_to_bottom(name, monkeypatch, tmp_path):
-    """Its assertions with it; and it leaves no temporary files behind."""
+@pytest.mark.slow
+@every_notebook
+def test_a_notebook_runs_and_leaves_no_temporary_files(name, monkeypatch, tmp_path):
     if "sklearn" in (FOLDER / name).read_text(encoding="utf-8"):
         pytest.importorskip("sklearn")
     monkeypatch.setenv("NOTEBOOK_SIZE", os.environ.get("NOTEBOOK_SIZE", "small"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    resources = {"metadata": {"path": str(FOLDER)}}
+    client = nbclient.NotebookClient(
+        read(name), timeout=600, kernel_name="python3", resources=resources
+    )
+    client.execute()  # raises an error of any cell, failed assertions included
+    # torch may leave its own cache.
+    assert not [path for path in tmp_path.iterdir() if not path.name.startswith("torchinductor")]
+
+
+@every_notebook
+def test_the_committed_outputs_are_those_of_a_whole_run(name):
     notebook = read(name)
-    client = nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}})
-    client.execute()
-    assert not any(output.output_type == "error" for output in outputs(notebook))
-    assert not [path for path in tmp_path.iterdir() if not path.name.startswith("torchinductor")]     # torch's own cache
-
-
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_what_is_committed_is_a_whole_run_in_order(name):
-    cells = [cell for cell in read(name).cells if cell.cell_type == "code"]
+    nbformat.validate(notebook)
+    cells = code_cells(notebook)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
-    assert outputs(read(name)) and not any(output.output_type == "error" for output in outputs(read(name)))
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert outputs and all(output.output_type != "error" for output in outputs)
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_is_small_and_names_no_folder_of_anybodys(name):
+@every_notebook
+def test_a_notebook_is_small_and_names_no_local_folder(name):
     text = (FOLDER / name).read_text(encoding="utf-8")
-    assert len(text.encode("utf-8")) < LARGEST
-    for start in ("/home/", "/Users/", "/tmp/", "C:\\\\", os.path.expanduser("~/"), str(ROOT)):
-        assert start not in text, start
+    assert len(text.encode("utf-8")) < MAX_BYTES
+    for folder in ("/home/", "/Users/", "/tmp/", "C:\\\\", os.path.expanduser("~/"), str(ROOT)):
+        assert folder not in text, folder
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_checks_what_it_says(name):
-    assert any("assert " in cell.source for cell in read(name).cells if cell.cell_type == "code")
+@every_notebook
+def test_a_notebook_has_assertions_and_short_lines(name):
+    code = [line for cell in code_cells(read(name)) for line in cell.source.splitlines()]
+    assert any("assert " in line for line in code)
+    assert not [line for line in code if len(line) > MAX_COLUMNS]
 
 
-def test_the_folder_s_readme_lists_every_notebook():
+def test_the_readme_lists_every_notebook():
     text = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert NOTEBOOKS == sorted(re.findall(r"^\| `(\w+\.ipynb)` \|", text, flags=re.M))
-
-
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_line_of_code_is_not_cut_off_where_a_notebook_is_shown(name):
-    """A browser shows some 114 characters of a line of code."""
-    code = [line for cell in read(name).cells if cell.cell_type == "code" for line in cell.source.splitlines()]
-    assert not [line for line in code if len(line) > 114]
