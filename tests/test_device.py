@@ -1,0 +1,170 @@
+"""Device and precision, by name or by what there is; and malloc's settings."""
+
+import io
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ROOT
+
+from runs import device as module
+from runs.device import choose_device, choose_precision, keep_freed_memory, multiplies_bfloat16
+from runs.inputs import InputError
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+CPUINFO = {
+    "Sapphire Rapids": ("processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16 amx_bf16\n", True),
+    "Zen 4": ("processor\t: 0\nflags\t\t: fpu sse2 avx512f avx512_bf16\nbugs\t\t: x\n", True),
+    "Graviton 3": ("processor\t: 0\nFeatures\t: fp asimd sve bf16 i8mm\n", True),
+    "Skylake": ("model name\t: bf16 in the name\nflags\t\t: fpu avx512f avx512bw\n", False),
+    "longer names": ("flags\t\t: fpu avx512_bf16x bf16s\nbugs\t\t: bf16\n", False),
+    "nothing": ("", False),
+}
+
+
+@pytest.fixture
+def cpuinfo(monkeypatch):
+    """cpuinfo(text) puts that text, or an OSError, into /proc/cpuinfo."""
+
+    def set_to(content):
+        def fake(path, *args, **kwargs):
+            assert path == "/proc/cpuinfo"
+            if isinstance(content, OSError):
+                raise content
+            return io.StringIO(content)
+
+        monkeypatch.setattr(module, "open", fake, raising=False)
+
+    return set_to
+
+
+@pytest.mark.parametrize("name", CPUINFO)
+def test_auto_is_bfloat16_where_the_processor_multiplies_it(cpuinfo, name):
+    text, has = CPUINFO[name]
+    cpuinfo(text)
+    assert multiplies_bfloat16(CPU) is has
+    assert choose_precision("auto", CPU) == (torch.bfloat16 if has else torch.float32)
+
+
+def test_without_proc_torch_is_asked_if_it_can_tell(cpuinfo, monkeypatch):
+    cpuinfo(FileNotFoundError("/proc/cpuinfo"))
+    for has in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda h=has: h, raising=False)
+        assert multiplies_bfloat16(CPU) is has
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
+    assert multiplies_bfloat16(CPU) is False
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_a_gpu_is_asked_without_emulation(monkeypatch, has):
+    monkeypatch.setattr(
+        torch.cuda,
+        "is_bf16_supported",
+        lambda including_emulation=True: including_emulation or has,
+    )
+    assert choose_precision("auto", CUDA) == (torch.bfloat16 if has else torch.float32)
+
+
+def test_a_name_decides_and_other_devices_take_float32(cpuinfo):
+    for text in ("", CPUINFO["Zen 4"][0]):
+        cpuinfo(text)
+        assert choose_precision("auto", torch.device("mps")) == torch.float32
+        for device in (CPU, CUDA):
+            assert choose_precision("float32", device) == torch.float32
+            assert choose_precision("bfloat16", device) == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ["abacus", "cuda:99", "cpu:x", "meta"])
+def test_a_device_that_is_not_there_is_one_line(name):
+    with pytest.raises(InputError) as caught:
+        choose_device(name)
+    assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_default_is_the_gpu_if_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device() == choose_device("cpu") == CPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", lambda *_, device: torch.ones(1))
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    assert choose_device() == CUDA
+    monkeypatch.setenv("LOCAL_RANK", "3")  # torchrun's processes have a GPU each
+    assert choose_device() == choose_device("cuda") == torch.device("cuda", 3)
+    assert choose_device("cuda:1") == torch.device("cuda", 1) and choose_device("cpu") == CPU
+
+
+def test_a_gpu_that_does_not_work_is_one_line(monkeypatch):
+    def fail(*_, device):
+        raise RuntimeError("CUDA error: out of luck\nCompile with TORCH_USE_CUDA_DSA\n")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", fail)
+    with pytest.raises(InputError) as caught:
+        choose_device()
+    assert "cuda: CUDA error: out of luck" in str(caught.value) and "\n" not in str(caught.value)
+
+
+# ---- memory ---------------------------------------------------------------------------------
+
+PROGRAM = f"""
+import resource, sys
+sys.path.insert(0, {str(ROOT / "src")!r})
+import torch
+from concurrent.futures import ThreadPoolExecutor
+from runs.device import keep_freed_memory
+
+torch.set_num_threads(1)
+way, place, tensors, numbers = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+if way == "kept":
+    keep_freed_memory()
+
+def take():
+    kept = [torch.ones(numbers) for _ in range(tensors)]
+    assert all(x[::1000].sum() == numbers // 1000 for x in kept)
+
+pool = ThreadPoolExecutor(1)
+for step in range(14):
+    if step == 9:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    pool.submit(take).result() if place == "thread" else take()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [("main", "1", "16000000"), ("thread", "8", "2000000")])
+def test_kept_memory_is_used_again(case):
+    """After some tensors of a size the next come without a page fault each 4 KiB."""
+    faults = {}
+    for way in ("kept", "given back"):
+        words = [sys.executable, "-c", PROGRAM, way, *case]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        faults[way] = int(done.stdout)
+    if module.platform.libc_ver()[0] == "glibc" and faults["given back"] > 10_000:
+        assert faults["kept"] < faults["given back"] / 2  # elsewhere huge pages may be at work
+
+
+class Malloc:
+    """Stands for the C library. takes: how many of the settings it takes."""
+
+    def __init__(self, takes):
+        self.takes, self.asked = takes, []
+
+    def mallopt(self, parameter, value):
+        self.asked.append(parameter)
+        return len(self.asked) <= self.takes
+
+
+@pytest.mark.parametrize("libc, takes, notes", [("glibc", 9, 0), ("glibc", 1, 1), ("", 0, 0)])
+def test_a_malloc_that_refuses_is_noted_and_another_is_not_asked(
+    monkeypatch, capsys, libc, takes, notes
+):
+    malloc = Malloc(takes)
+    monkeypatch.setattr(module.platform, "libc_ver", lambda: (libc, ""))
+    monkeypatch.setattr(module.ctypes, "CDLL", lambda *_: malloc)
+    keep_freed_memory()
+    assert len(malloc.asked) == (4 if libc else 0)  # all of them, also after a refusal
+    error = capsys.readouterr().err
+    assert error.count("\n") == notes and ("malloc" in error) == bool(notes)
