@@ -1,10 +1,10 @@
-"""python -m pytest tests/test_scripts.py
+"""
+run_all.sh, run_tests.sh, tools/python_env.sh and london_baseline.py.
 
-The scripts at the project's root. run_all.sh and run_tests.sh run in a copy of the project, whose Python is a fake that
-notes what it is asked to do and writes the files it is told to: nothing is trained, nothing is installed.
+The shell scripts run in a copy of the project. Its Python is a fake that notes its arguments and
+writes the files they name, so nothing is trained or installed.
 """
 
-import fcntl
 import importlib.util
 import os
 import shutil
@@ -14,14 +14,17 @@ import sys
 import time
 
 import pytest
-
 from conftest import ROOT
 
+from attention import VARIANTS
+
 COURSE_FILES = ROOT.parent / "shared" / "cs224n-data"
-NAMES = ("wiki.txt", "birth_places_train.tsv", "birth_dev.tsv", "birth_test_inputs.tsv")
+DATA = ("wiki.txt", "birth_places_train.tsv", "birth_dev.tsv", "birth_test_inputs.tsv")
 SCRIPTS = ["run_all.sh", "run_tests.sh", "tools/python_env.sh"]
 
-pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+needs_bash = pytest.mark.skipif(
+    os.name != "posix" or shutil.which("bash") is None, reason="needs bash"
+)
 
 
 def script(path, *lines):
@@ -32,18 +35,8 @@ def script(path, *lines):
     return path
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_the_scripts_are_bash(name):
-    done = subprocess.run(["bash", "-n", str(ROOT / name)], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+# ---- london_baseline.py ---------------------------------------------------------------------
 
-
-@pytest.mark.parametrize("name", ["run_all.sh", "run_tests.sh"])
-def test_the_scripts_at_the_root_are_executable(name):
-    assert os.access(ROOT / name, os.X_OK)
-
-
-# ---- london_baseline.py ---------------------------------------------------------------------------------------------
 
 @pytest.fixture
 def london(monkeypatch, capsys):
@@ -65,68 +58,62 @@ def london(monkeypatch, capsys):
 
 
 def test_london_on_a_few_questions(london, tmp_path, monkeypatch):
-    path = tmp_path / "births.tsv"
-    path.write_text("Where was A born?\tLondon\n\nWhere was B born?\tLondon, Ontario\nWhere was C born?\tYork\n"
-                    "Where was D born?\tlondon\nWhere was E born?\tLondon\n", encoding="utf-8")
+    path, places = (
+        tmp_path / "births.tsv",
+        ("London", "London, Ontario", "York", "london", "London"),
+    )
+    lines = [f"Where was {i} born?\t{place}\n" for i, place in enumerate(places)]
+    path.write_text("\n".join(lines), encoding="utf-8")
     assert london("--eval_corpus_path", path) == (0, "Correct: 2.0 out of 5.0: 40.0%\n", "")
     path.rename(tmp_path / "birth_dev.tsv")
     monkeypatch.chdir(tmp_path)
     assert london() == (0, "Correct: 2.0 out of 5.0: 40.0%\n", "")  # the default
-
-
-def test_london_without_places(london, tmp_path):
-    path = tmp_path / "inputs.tsv"
     path.write_text("Where was A born?\n", encoding="utf-8")
-    assert london("--eval_corpus_path", path) == (0, "No gold birth places provided; returning (0,0)\n", "")
+    out = "No gold birth places provided; returning (0,0)\n"
+    assert london("--eval_corpus_path", path) == (0, out, "")
 
 
-@pytest.mark.skipif(not COURSE_FILES.is_dir(), reason="the course's files are not here")
+@pytest.mark.skipif(not COURSE_FILES.is_dir(), reason="no copy of the course's files")
 def test_london_on_the_courses_questions(london):
-    assert london("--eval_corpus_path", COURSE_FILES / "birth_dev.tsv") == (0, "Correct: 25.0 out of 500.0: 5.0%\n", "")
+    expected = (0, "Correct: 25.0 out of 500.0: 5.0%\n", "")
+    assert london("--eval_corpus_path", COURSE_FILES / "birth_dev.tsv") == expected
 
 
-@pytest.mark.parametrize("content, message", [
-    (None, "cannot be read: "), (b"", "no question in it"), (b"Where?\tA\tB\n", "line 1: 2 tabs"),
-    (b"Where?\tA\nWhen?\n", "line 2: no place"), (b"Where?\t\xff\n", "line 1: byte 0xff is not UTF-8"),
-])
-def test_londons_errors_are_one_line(london, tmp_path, content, message):
+@pytest.mark.parametrize("content", [None, b"", b"Where?\tA\tB\n", b"Where?\t\xff\n"])
+def test_londons_errors_are_one_line(london, tmp_path, content):
     path = tmp_path / "births.tsv"
     if content is not None:
         path.write_bytes(content)
     code, out, err = london("--eval_corpus_path", path)
-    assert (code, out) == (2, "")
-    assert err.startswith(f"london_baseline.py: error: {path}: {message}") and err.count("\n") == 1
+    assert (code, out, err.count("\n")) == (2, "", 1) and str(path) in err
 
 
-def test_london_as_a_process(tmp_path):
-    done = subprocess.run([sys.executable, str(ROOT / "london_baseline.py")], cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "london_baseline.py: error: birth_dev.tsv: cannot be read: No such file or directory\n"
+# ---- run_all.sh -----------------------------------------------------------------------------
 
-
-# ---- run_all.sh -----------------------------------------------------------------------------------------------------
-
-# Notes its arguments, one call a line; fails where they contain $FAIL_AT; writes the files that the real one would.
+# Notes its arguments, one call a line. Fails where they contain $FAIL_AT.
 FAKE_PYTHON = r"""
-[ "$1" = -c ] && exit 0
-[ "$1" = tools/machine.py ] && echo '{"hardware": "a fake"}' && exit 0
+case "$*" in
+    *VARIANTS*) echo "$VARIANTS"; exit ;;
+    -c*) exit ;;
+    tools/report/machine.py) echo '{"hardware": "a fake"}'; exit ;;
+esac
 echo "$@" >> "$CALLS"
-if [ -n "$FAIL_AT" ]; then case "$*" in *"$FAIL_AT"*) echo half of it; echo "cannot go on" >&2; exit 3 ;; esac; fi
+if [ -n "$FAIL_AT" ]; then
+    case "$*" in *"$FAIL_AT"*) echo half of it; echo "cannot go on" >&2; exit 3 ;; esac
+fi
 echo "output of $1"
 while [ $# -gt 0 ]; do
     case $1 in
         --writing_params_path | --outputs_path | --scores_path | --unseen) echo written > "$2" ;;
-        --size)
-            mkdir -p "$4"
-            for name in wiki.txt birth_places_train.tsv birth_dev.tsv birth_test_inputs.tsv; do echo "$name" > "$4/$name"; done ;;
+        --size) mkdir -p "$4"; for name in @DATA@; do echo "$name" > "$4/$name"; done ;;
     esac
     shift
 done
-""".strip("\n")
+""".strip("\n").replace("@DATA@", " ".join(DATA))
 
 
 class Project:
-    """A copy of what run_all.sh needs, in a folder whose name has a space, with a fake Python beside it."""
+    """What run_all.sh needs, in a folder whose name has a space, and a fake Python beside it."""
 
     def __init__(self, folder):
         self.folder, self.root, self.calls = folder, folder / "my project", folder / "calls"
@@ -134,21 +121,31 @@ class Project:
         for name in SCRIPTS:
             shutil.copy(ROOT / name, self.root / name)
         self.data(self.root)
+        self.out = folder / "out"
         self.python = script(folder / "fake python" / "python", FAKE_PYTHON)
 
     @staticmethod
     def data(folder, text=""):
         folder.mkdir(parents=True, exist_ok=True)
-        for name in NAMES:
+        for name in DATA:
             (folder / name).write_text(name + text, encoding="utf-8")
         return folder
 
-    def run(self, *arguments, cwd=None, fail_at="", name="run_all.sh", **environment):
-        """The finished process, with `calls` (the fake Python's argument lines) and `words` (them, shortened)."""
+    def environment(self, **changes):
+        base = {"PYTHON": str(self.python), "CALLS": str(self.calls), "FAIL_AT": ""}
+        return {**os.environ, **base, "VARIANTS": " ".join(VARIANTS), **changes}
+
+    def run(self, *arguments, cwd=None, name="run_all.sh", shell="bash", **environment):
+        """The finished process, with `calls`, the fake Python's argument lines."""
         self.calls.write_text("", encoding="utf-8")
-        env = {**os.environ, "PYTHON": str(self.python), "CALLS": str(self.calls), "FAIL_AT": fail_at, **environment}
-        done = subprocess.run(["bash", str(self.root / name), *map(str, arguments)], cwd=cwd or self.root, env=env,
-                              capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [shell, str(self.root / name), *map(str, arguments)],
+            cwd=cwd or self.root,
+            env=self.environment(**environment),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         done.calls = self.calls.read_text(encoding="utf-8").splitlines()
         return done
 
@@ -158,353 +155,356 @@ class Project:
 
 @pytest.fixture
 def project(tmp_path):
+    if os.name != "posix" or shutil.which("bash") is None:
+        pytest.skip("needs bash")
     return Project(tmp_path)
 
 
-def expected_calls(data, out, root, recipe="course", seed=0, rows=("nopretrain", "vanilla", "synthesizer")):
-    """What the stages ask Python for, in the handout's order."""
+NOPRETRAIN = "vanilla.nopretrain"
+
+
+def expected_stages(data, out, root, recipe="course", seed=0, variants=VARIANTS, nopretrain=True):
+    """{stage: the arguments of its Python}, in the handout's order."""
+
     def run(function, variant, *flags):
-        return " ".join(["src/run.py", function, variant, f"{data}/wiki.txt", "--recipe", recipe, "--seed", str(seed), *flags])
+        words = ["src/run.py", function, variant, f"{data}/wiki.txt"]
+        return " ".join([*words, "--recipe", recipe, "--seed", str(seed), *flags])
 
-    def ask(label, variant, params):
-        return [run("evaluate", variant, "--reading_params_path", f"{out}/{params}", "--eval_corpus_path", questions,
-                    "--outputs_path", f"{out}/{label}.{kind}.predictions", "--scores_path", f"{out}/{label}.{kind}.scores.tsv", *flags)
-                for kind, questions, *flags in (("dev", f"{data}/birth_dev.tsv"), ("test", f"{data}/birth_test_inputs.tsv"),
-                                                ("beam", f"{data}/birth_dev.tsv", "--beam", "8"), ("invented", f"{out}/invented.tsv"))]
+    def row(label, variant, params, *pretrained):
+        train = f"--finetune_corpus_path {data}/birth_places_train.tsv"
+        stages[f"{label}.finetune"] = run(
+            "finetune", variant, f"--writing_params_path {out}/{params}", train, *pretrained
+        )
+        for kind, questions in (
+            ("dev", f"{data}/birth_dev.tsv"),
+            ("test", f"{data}/birth_test_inputs.tsv"),
+            ("beam", f"{data}/birth_dev.tsv"),
+            ("invented", f"{out}/invented.tsv"),
+        ):
+            stages[f"{label}.{kind}"] = run(
+                "evaluate",
+                variant,
+                f"--reading_params_path {out}/{params}",
+                f"--eval_corpus_path {questions}",
+                f"--outputs_path {out}/{label}.{kind}.predictions",
+                f"--scores_path {out}/{label}.{kind}.scores.tsv",
+                *["--beam 8"] * (kind == "beam"),
+            )
 
-    calls = [f"{root}/src/dataset.py namedata", f"{root}/src/dataset.py charcorruption",
-             f"tools/make_corpus.py --unseen {out}/invented.tsv --wiki {data}/wiki.txt"]
-    if "nopretrain" in rows:
-        calls += [run("finetune", "vanilla", "--writing_params_path", f"{out}/vanilla.model.params", "--finetune_corpus_path",
-                      f"{data}/birth_places_train.tsv"),
-                  *ask("vanilla.nopretrain", "vanilla", "vanilla.model.params")]
-    for variant in rows[rows[0] == "nopretrain":]:
-        calls += [run("pretrain", variant, "--writing_params_path", f"{out}/{variant}.pretrain.params"),
-                  run("finetune", variant, "--writing_params_path", f"{out}/{variant}.finetune.params", "--finetune_corpus_path",
-                      f"{data}/birth_places_train.tsv", "--reading_params_path", f"{out}/{variant}.pretrain.params"),
-                  *ask(f"{variant}.pretrain", variant, f"{variant}.finetune.params"),
-                  " ".join(["tools/recall.py", variant, f"{data}/wiki.txt", "--recipe", recipe,
-                            "--pretrained_params_path", f"{out}/{variant}.pretrain.params",
-                            "--finetuned_params_path", f"{out}/{variant}.finetune.params",
-                            "--eval_corpus_path", f"{data}/birth_dev.tsv", "--outputs_path", f"{out}/{variant}.pretrain.recall.tsv"])]
-    return calls + [f"london_baseline.py --eval_corpus_path {data}/birth_dev.tsv",
-                    f"tools/record.py --data {data} --run {out} --recipe {recipe} --seed {seed} --to {out}/record",
-                    f"tools/report.py --records {out}/record --to {out}"]
+    invented = f"--unseen {out}/invented.tsv --wiki {data}/wiki.txt"
+    stages = {
+        "namedata": f"{root}/src/dataset.py namedata",
+        "charcorruption": f"{root}/src/dataset.py charcorruption",
+        "invented": f"tools/corpus/make_corpus.py {invented}",
+    }
+    if nopretrain:
+        row(NOPRETRAIN, "vanilla", "vanilla.model.params")
+    for variant in variants:
+        label, params = f"{variant}.pretrain", f"{out}/{variant}.pretrain.params"
+        stages[label] = run("pretrain", variant, f"--writing_params_path {params}")
+        row(label, variant, f"{variant}.finetune.params", f"--reading_params_path {params}")
+        stages[f"{label}.recall"] = (
+            f"tools/experiments/recall.py {variant} {data}/wiki.txt --recipe {recipe}"
+            f" --pretrained_params_path {params}"
+            f" --finetuned_params_path {out}/{variant}.finetune.params"
+            f" --eval_corpus_path {data}/birth_dev.tsv --outputs_path {out}/{label}.recall.tsv"
+        )
+    stages["london"] = f"london_baseline.py --eval_corpus_path {data}/birth_dev.tsv"
+    return stages
 
 
-KINDS = ("dev", "test", "beam", "invented")
-ROWS = ("vanilla.nopretrain", "vanilla.pretrain", "synthesizer.pretrain")
-STAGES = ["namedata", "charcorruption", "invented",
-          *(stage for row in ROWS for stage in [*[row] * row.endswith(".pretrain"), f"{row}.finetune", *(f"{row}.{kind}" for kind in KINDS),
-                                                *[f"{row}.recall"] * row.endswith(".pretrain")]),
-          "london"]
-AFTER = 2  # calls after the stages: the record and the report
-PREDICTIONS = [f"{row}.{kind}.predictions" for row in ROWS for kind in KINDS]
+def expected_report(data, out, recipe="course", seed=0):
+    """The calls after the stages."""
+    to = f"--recipe {recipe} --seed {seed} --to {out}/record"
+    record = f"tools/report/record.py --data {data} --run {out} {to}"
+    return [record, f"tools/report/report.py --records {out}/record --to {out}"]
+
+
+STAGES = list(expected_stages("", "", ""))
+AFTER = 2  # calls after the stages
 
 
 def test_the_stages_follow_the_handout(project):
-    """The bundled files, and the default folder for results."""
+    """With the bundled files and the default output folder."""
     done = project.run()
-    out = project.root / "out" / "bundled-seed0"
-    assert done.returncode == 0 and done.stderr == ""
-    assert done.calls == expected_calls(project.root, out, project.root)
-    assert [line[3:] for line in done.stdout.splitlines() if line.startswith("== ") and ":" not in line] == STAGES
-    assert sorted(path.name for path in out.glob("*.predictions")) == sorted(PREDICTIONS)
-    assert sorted(path.name for path in (out / "logs").iterdir()) == sorted(f"{stage}.log" for stage in STAGES)
-    assert sorted(path.name for path in (out / "stages").iterdir()) == sorted(f"{stage}.{kind}" for stage in STAGES
-                                                                              for kind in ("command", "machines", "seconds"))
-    assert (out / "logs" / "london.log").read_text(encoding="utf-8") == "output of london_baseline.py\n"
-    assert all(path.read_text(encoding="utf-8").strip().isdigit() for path in (out / "stages").glob("*.seconds"))
+    root, out = project.root, project.root / "out" / "bundled-seed0"
+    assert (done.returncode, done.stderr) == (0, "")
+    stages = expected_stages(root, out, root)
+    assert done.calls == [*stages.values(), *expected_report(root, out)]
+    printed = [line[3:] for line in done.stdout.splitlines() if line.startswith("== ")]
+    assert [line for line in printed if ":" not in line] == STAGES
+    assert {path.name for path in (out / "logs").iterdir()} == {f"{name}.log" for name in STAGES}
+    kinds = ("command", "machines", "seconds")
+    files = {path.name for path in (out / "stages").iterdir()}
+    assert files == {f"{name}.{kind}" for name in STAGES for kind in kinds}
+    assert (out / "logs" / "london.log").read_text() == "output of london_baseline.py\n"
+    words = (out / "stages" / "vanilla.pretrain.command").read_text().splitlines()
+    assert words[0] == str(project.python) and " ".join(words[1:]) == stages["vanilla.pretrain"]
 
 
-def test_each_stage_keeps_its_command_and_its_machine(project):
-    out = project.folder / "out"
-    project.run("--out", out)
-    words = (out / "stages" / "vanilla.pretrain.command").read_text(encoding="utf-8").splitlines()
-    assert words == [str(project.python), "src/run.py", "pretrain", "vanilla", f"{project.root}/wiki.txt", "--recipe", "course", "--seed", "0",
-                     "--writing_params_path", f"{out}/vanilla.pretrain.params"]
-    assert (out / "stages" / "vanilla.pretrain.machines").read_text(encoding="utf-8") == '{"hardware": "a fake"}\n'
-
-
-def test_a_stage_of_several_attempts_keeps_all_their_machines(project):
-    """One that is complete and made anew keeps the last alone."""
-    out = project.folder / "out"
-    project.run("--out", out, fail_at="pretrain vanilla")
-    path = out / "stages" / "vanilla.pretrain.machines"
-    path.write_text(path.read_text(encoding="utf-8").replace("a fake", "another"), encoding="utf-8")
-    project.run("--out", out)
-    assert path.read_text(encoding="utf-8") == '{"hardware": "another"}\n{"hardware": "a fake"}\n'
-    (out / "vanilla.pretrain.params").unlink()
-    project.run("--out", out)
-    assert path.read_text(encoding="utf-8") == '{"hardware": "a fake"}\n'
-
-
-def test_predictions_without_their_probabilities_are_made_anew(project):
-    """As from a folder that an earlier version has left."""
-    out = project.folder / "out"
-    project.run("--out", out)
-    (out / "vanilla.pretrain.dev.scores.tsv").unlink()
-    assert "--scores_path" in project.run("--out", out).calls[0] and (out / "vanilla.pretrain.dev.scores.tsv").exists()
-
-
-def test_what_is_known_is_measured_of_pretrained_rows_alone_and_anew_where_it_is_gone(project):
-    out = project.folder / "out"
-    project.run("--out", out)
-    assert sorted(path.name for path in out.glob("*.recall.tsv")) == ["synthesizer.pretrain.recall.tsv", "vanilla.pretrain.recall.tsv"]
-    (out / "vanilla.pretrain.recall.tsv").unlink()
-    first, *others = project.run("--out", out).calls
-    assert first.startswith("tools/recall.py vanilla ") and len(others) == AFTER and (out / "vanilla.pretrain.recall.tsv").exists()
-
-
-def test_a_corpus_that_cannot_spell_invented_names_is_not_asked_about_them(project):
-    out = project.folder / "out"
-    python = script(project.folder / "spells nothing" / "python",
-                    'case "$*" in *--unseen*) echo "$@" >> "$CALLS"; : > "$3"; exit 0 ;; esac', f'exec "{project.python}" "$@"')
-    done = project.run("--out", out, PYTHON=python)
-    assert done.returncode == 0 and not any("invented.tsv" in call for call in done.calls[3:])
-
-
-def test_one_variant_alone_and_the_other_after_it(project):
-    out = project.folder / "out"
-    done = project.run("--out", out, "--variant", "synthesizer")
-    assert done.returncode == 0 and done.calls == expected_calls(project.root, out, project.root, rows=("synthesizer",))
-    done = project.run("--out", out, "--variant", "vanilla")
-    assert done.returncode == 0
-    assert done.calls == [call for call in expected_calls(project.root, out, project.root, rows=("nopretrain", "vanilla"))
-                          if not any(word in call for word in ("dataset.py", "make_corpus", "london"))]
-    assert len(project.run("--out", out).calls) == AFTER
+def test_any_variant_of_the_list_can_be_chosen(project):
+    """The names come from VARIANTS; a row of another variant can follow in the same folder."""
+    names = {"VARIANTS": "vanilla mean"}
+    done = project.run("--out", project.out, "--variant", "mean", **names)
+    stages = expected_stages(
+        project.root, project.out, project.root, variants=["mean"], nopretrain=False
+    )
+    assert done.returncode == 0 and done.calls[:-AFTER] == list(stages.values())
+    done = project.run("--out", project.out, **names)
+    more = expected_stages(project.root, project.out, project.root, variants=["vanilla"])
+    assert done.calls[:-AFTER] == [more[name] for name in more if name not in stages]
+    assert done.returncode == 0 and NOPRETRAIN + ".dev" in more
+    error = project.run("--out", project.out, "--variant", "synthesizer", **names)
+    usage_error(error, "synthesizer", "vanilla mean")
 
 
 def test_the_quick_run_makes_its_corpus(project):
     done = project.run("--quick", "--seed", "7")
     out = project.root / "out" / "quick-seed7"
-    assert done.returncode == 0
-    assert done.calls == [f"tools/make_corpus.py --size quick --out {out}/corpus",
-                          *expected_calls(out / "corpus", out, project.root, "quick", 7)]
+    stages = expected_stages(out / "corpus", out, project.root, "quick", 7)
+    corpus = f"tools/corpus/make_corpus.py --size quick --out {out}/corpus"
+    report = expected_report(out / "corpus", out, "quick", 7)
+    assert done.returncode == 0 and done.calls == [corpus, *stages.values(), *report]
 
 
 def test_relative_paths_are_the_callers(project):
-    """With spaces in them, from a folder elsewhere."""
     elsewhere = project.folder / "else where"
-    data = project.data(elsewhere / "my data")
-    done = project.run("--data", "my data", "--out", "my runs/one", cwd=elsewhere)
+    data, out = project.data(elsewhere / "my data"), elsewhere / "my runs" / "one"
+    arguments = ("--data", "my data", "--out", "my runs/one")
+    done = project.run(*arguments, cwd=elsewhere, PYTHON="../fake python/python")
     assert done.returncode == 0, done.stderr
-    assert done.calls == expected_calls(data, elsewhere / "my runs" / "one", project.root)
-    assert (elsewhere / "my runs" / "one" / "vanilla.pretrain.dev.predictions").exists()
-    assert not (project.root / "out").exists()
-
-
-def test_the_default_folder_is_named_after_the_data(project):
-    project.data(project.folder / "course files")
-    done = project.run("--data", project.folder / "course files", "--seed", "3")
-    assert done.returncode == 0 and (project.root / "out" / "course files-seed3" / "vanilla.model.params").exists()
-
-
-def test_a_relative_python_works(project):
-    """As in PYTHON=../venv/bin/python ./run_all.sh; the examples are printed from the data's folder."""
-    done = project.run("--data", project.data(project.folder / "some" / "data"), PYTHON="../fake python/python")
-    assert done.returncode == 0, done.stderr
-    assert len(done.calls) == len(STAGES) + AFTER
-
-
-def test_a_python_on_the_path_works(project):
-    done = project.run("--out", project.folder / "out", PYTHON="python",
-                       PATH=f"{project.python.parent}{os.pathsep}{os.environ['PATH']}")
-    assert done.returncode == 0 and len(done.calls) == len(STAGES) + AFTER
+    assert done.calls[:-AFTER] == list(expected_stages(data, out, project.root).values())
+    assert (out / "vanilla.pretrain.dev.predictions").exists()
+    done = project.run("--data", "my data", "--seed", "3", cwd=elsewhere)
+    assert (project.root / "out" / "my data-seed3" / "vanilla.model.params").exists()
 
 
 def test_the_examples_are_of_the_data_given(project):
-    """dataset.py reads the current folder's files."""
+    """dataset.py reads the files of the current folder."""
     data = project.data(project.folder / "data")
-    where = script(project.folder / "where" / "python", '[ "$1" = -c ] || case $1 in *dataset.py) echo "$2 in $PWD" ;; esac',
-                   f'exec "{project.python}" "$@"')
-    done = project.run("--data", data, PYTHON=where)
+    where = script(
+        project.folder / "where" / "python",
+        'case $1 in *dataset.py) echo "$2 in $PWD" ;; esac',
+        f'exec "{project.python}" "$@"',
+    )
+    done = project.run("--data", data, PYTHON=str(where))
     assert f"namedata in {data}\n" in done.stdout and f"charcorruption in {data}\n" in done.stdout
 
 
-def test_complete_stages_are_not_run_again(project):
-    out = project.folder / "out"
-    first = project.run("--out", out)
-    times = {path: path.stat().st_mtime_ns for path in out.rglob("*.p*")}
-    again = project.run("--out", out)
-    assert again.returncode == 0 and again.calls == first.calls[-AFTER:]  # the record and the report alone
-    assert again.stdout.count("complete (") == len(STAGES)
-    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.p*")} == times
+def test_a_corpus_that_cannot_spell_invented_names(project):
+    python = script(
+        project.folder / "spells nothing" / "python",
+        'case "$*" in *--unseen*) : > "$3"; exit 0 ;; esac',
+        f'exec "{project.python}" "$@"',
+    )
+    done = project.run("--out", project.out, PYTHON=str(python))
+    assert done.returncode == 0 and not any("invented.tsv" in call for call in done.calls)
 
 
-def test_one_folder_holds_one_run_at_a_time(project):
-    out = project.folder / "out"
-    out.mkdir()
-    with open(out / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = project.run("--out", out)
-    assert done.returncode == 2 and done.calls == []
-    assert done.stderr == (f"run_all.sh: error: another run_all.sh, or a training that one has left behind, is at work in {out}\n")
-    assert project.run("--out", out).returncode == 0
+def test_complete_stages_are_not_repeated(project):
+    first = project.run("--out", project.out)
+    times = {path: path.stat().st_mtime_ns for path in project.out.rglob("*.p*")}
+    again = project.run("--out", project.out)
+    assert again.returncode == 0 and again.calls == first.calls[-AFTER:]
+    assert {path: path.stat().st_mtime_ns for path in project.out.rglob("*.p*")} == times
 
 
-@pytest.mark.parametrize("code, said, expected", [(130, "was stopped", 130), (143, "was stopped", 143), (2, "failed", 1)])
-def test_a_stage_that_is_stopped_says_so_and_its_time_counts(project, code, said, expected):
-    """The Python sleeps more than a second before it ends with that code, the first time it pretrains."""
-    out = project.folder / "out"
+@pytest.mark.parametrize(
+    "missing, stage",
+    [
+        ("vanilla.pretrain.params", "vanilla.pretrain"),
+        ("vanilla.pretrain.dev.predictions", "vanilla.pretrain.dev"),
+        ("vanilla.pretrain.dev.scores.tsv", "vanilla.pretrain.dev"),
+        ("vanilla.pretrain.recall.tsv", "vanilla.pretrain.recall"),
+    ],
+)
+def test_a_stage_without_its_output_is_repeated(project, missing, stage):
+    project.run("--out", project.out)
+    (project.out / missing).unlink()
+    done = project.run("--out", project.out)
+    stages = expected_stages(project.root, project.out, project.root)
+    assert done.calls[:-AFTER] == [stages[stage]] and (project.out / missing).exists()
+
+
+@pytest.mark.parametrize("stage", ["vanilla.pretrain.finetune", "charcorruption", "london"])
+def test_a_failed_stage_ends_the_run_and_is_resumed(project, stage):
+    stages = expected_stages(project.root, project.out, project.root)
+    failed = project.run("--out", project.out, FAIL_AT=stages[stage])
+    place = STAGES.index(stage)
+    assert failed.returncode == 1 and failed.calls == list(stages.values())[: place + 1]
+    assert failed.stderr.count("\n") == 2 and f"stage {stage} failed" in failed.stderr
+    assert not (project.out / "stages" / f"{stage}.seconds").exists()
+    resumed = project.run("--out", project.out)
+    assert resumed.returncode == 0 and resumed.calls[:-AFTER] == list(stages.values())[place:]
+    log = (project.out / "logs" / f"{stage}.log").read_text()
+    assert log.startswith("output of ") and list(project.out.rglob("*.part")) == []
+
+
+def test_the_output_of_a_failed_stage_does_not_make_it_complete(project):
+    project.run("--out", project.out, FAIL_AT="--outputs_path")
+    for name in ("predictions", "scores.tsv"):
+        (project.out / f"vanilla.nopretrain.dev.{name}").write_text("half of it")
+    assert "vanilla.nopretrain.dev" in project.run("--out", project.out).calls[0]
+
+
+@pytest.mark.parametrize("tool, calls", [("record.py", 1), ("report.py", 2)])
+def test_a_failed_report_is_no_success(project, tool, calls):
+    done = project.run(FAIL_AT=tool)
+    assert done.returncode != 0 and len(done.calls) == len(STAGES) + calls
+
+
+def test_the_machines_of_all_attempts_are_kept(project):
+    path = project.out / "stages" / "vanilla.pretrain.machines"
+    project.run("--out", project.out, FAIL_AT="pretrain vanilla")
+    path.write_text(path.read_text().replace("a fake", "another"))
+    project.run("--out", project.out)
+    assert path.read_text() == '{"hardware": "another"}\n{"hardware": "a fake"}\n'
+    (project.out / "vanilla.pretrain.params").unlink()  # it starts from the beginning
+    project.run("--out", project.out)
+    assert path.read_text() == '{"hardware": "a fake"}\n'
+
+
+@pytest.mark.parametrize("code, said, expected", [(143, "stopped", 143), (2, "failed", 1)])
+def test_the_time_of_a_stopped_stage_counts(project, code, said, expected):
     once = project.folder / "once"
-    python = script(project.folder / "stopping" / "python",
-                    f'case "$*" in *"pretrain vanilla"*) if [ ! -e "{once}" ]; then touch "{once}"; sleep 1.2; exit {code}; fi ;; esac',
-                    f'exec "{project.python}" "$@"')
-    done = project.run("--out", out, PYTHON=python)
-    assert done.returncode == expected
-    assert done.stderr == f"run_all.sh: stage vanilla.pretrain {said}; the same command continues here\n"
-    again = project.run("--out", out, PYTHON=python)
-    assert again.returncode == 0 and "== vanilla.nopretrain.finetune: complete (" in again.stdout
-    assert int((out / "stages" / "vanilla.pretrain.seconds").read_text()) >= 1
-    assert list(out.rglob("*.part")) == []
+    python = script(
+        project.folder / "stopping" / "python",
+        f'case "$*" in *"pretrain vanilla"*) if [ ! -e "{once}" ]; then',
+        f'touch "{once}"; sleep 1.2; exit {code}; fi ;; esac',
+        f'exec "{project.python}" "$@"',
+    )
+    done = project.run("--out", project.out, PYTHON=str(python))
+    assert done.returncode == expected and done.stderr.count("\n") == 1
+    assert "vanilla.pretrain" in done.stderr and said in done.stderr
+    assert project.run("--out", project.out, PYTHON=str(python)).returncode == 0
+    assert int((project.out / "stages" / "vanilla.pretrain.seconds").read_text()) >= 1
 
 
-def test_a_stage_outlives_its_script_and_is_complete_all_the_same(project):
-    """SIGTERM to the script alone: what it has started goes on, keeps others away, and need not be done again."""
-    out, started = project.folder / "out", project.folder / "started"
-    python = script(project.folder / "slow" / "python",
-                    f'case "$*" in *"pretrain vanilla"*) touch "{started}"; sleep 2 ;; esac', f'exec "{project.python}" "$@"')
-    environment = {**os.environ, "PYTHON": str(python), "CALLS": str(project.calls)}
-    process = subprocess.Popen(["bash", project.root / "run_all.sh", "--out", out], cwd=project.root, env=environment,
-                               stdout=subprocess.DEVNULL)
+@pytest.mark.slow
+def test_a_stage_that_outlives_its_script_holds_the_folder_and_becomes_complete(project):
+    pytest.importorskip("fcntl")
+    out, started = project.out, project.folder / "started"
+    python = script(
+        project.folder / "slow" / "python",
+        f'case "$*" in *"pretrain vanilla"*) touch "{started}"; sleep 2 ;; esac',
+        f'exec "{project.python}" "$@"',
+    )
+    process = subprocess.Popen(
+        ["bash", project.root / "run_all.sh", "--out", out],
+        cwd=project.root,
+        env=project.environment(PYTHON=str(python)),
+        stdout=subprocess.DEVNULL,
+    )
     while not started.exists():
         time.sleep(0.01)
     process.terminate()
     process.wait()
-    done = project.run("--out", out)
-    assert done.returncode == 2 and "or a training that one has left behind, is at work in" in done.stderr
+    if shutil.which("flock"):
+        usage_error(project.run("--out", out), str(out))
     while not (out / "stages" / "vanilla.pretrain.seconds").exists():
         time.sleep(0.01)
     time.sleep(0.2)
     done = project.run("--out", out)
-    assert done.returncode == 0 and "== vanilla.pretrain: complete (2 s), not run again" in done.stdout.replace("(3 s)", "(2 s)")
-    assert not any("pretrain vanilla" in call for call in done.calls)
-    assert (out / "logs" / "vanilla.pretrain.log").exists() and list(out.rglob("*.part")) == []
+    assert done.returncode == 0 and not any("pretrain vanilla" in call for call in done.calls)
+    assert (out / "logs" / "vanilla.pretrain.log").exists() and not list(out.rglob("*.part"))
 
 
-def test_a_script_that_died_as_it_noted_its_settings_does_not_stand_in_the_way(project):
-    out = project.folder / "out"
-    out.mkdir()
-    (out / "settings").write_text("")
-    assert project.run("--out", out).returncode == 0 and (out / "settings").read_text().startswith("recipe=course seed=0 data=")
-
-
-def test_a_stage_whose_output_is_gone_is_run_again(project):
-    out = project.folder / "out"
-    project.run("--out", out)
-    (out / "vanilla.pretrain.dev.predictions").unlink()
-    done = project.run("--out", out)
-    assert len(done.calls) == 1 + AFTER and "--outputs_path" in done.calls[0] and "vanilla.pretrain.dev" in done.calls[0]
-
-
-@pytest.mark.parametrize("stage, fail_at", [
-    ("vanilla.pretrain.finetune", "vanilla.finetune.params --finetune"), ("charcorruption", "charcorruption"),
-    ("synthesizer.pretrain.test", "synthesizer.pretrain.test.predictions"), ("london", "london_baseline.py")])
-def test_a_failed_stage_stops_and_is_continued(project, stage, fail_at):
-    out, place = project.folder / "out", STAGES.index(stage)
-    failed = project.run("--out", out, fail_at=fail_at)
-    assert failed.returncode == 1 and len(failed.calls) == place + 1
-    assert failed.stderr == f"cannot go on\nrun_all.sh: stage {stage} failed; the same command continues here\n"
-    assert not (out / "stages" / f"{stage}.seconds").exists() and not (out / "logs" / f"{stage}.log").exists()
-    continued = project.run("--out", out)
-    assert continued.returncode == 0
-    assert continued.calls == expected_calls(project.root, out, project.root)[place:]
-    assert (out / "logs" / f"{stage}.log").read_text(encoding="utf-8").startswith("output of ")
-
-
-def test_an_output_of_a_failed_stage_does_not_make_it_complete(project):
-    out = project.folder / "out"
-    project.run("--out", out, fail_at="--outputs_path")
-    (out / "vanilla.nopretrain.dev.predictions").write_text("half of it", encoding="utf-8")
-    done = project.run("--out", out)
-    assert "vanilla.nopretrain.dev.predictions" in done.calls[0]
-
-
-def test_a_failed_corpus_stops(project):
-    done = project.run("--quick", fail_at="make_corpus")
-    assert done.returncode == 1 and len(done.calls) == 1 and "stage corpus failed" in done.stderr
-
-
-@pytest.mark.parametrize("tool, calls", [("record.py", 1), ("report.py", 2)])
-def test_a_failed_record_or_report_is_no_success(project, tool, calls):
-    done = project.run(fail_at=tool)
-    assert done.returncode != 0 and len(done.calls) == len(STAGES) + calls
+def test_one_folder_holds_one_run_at_a_time(project):
+    fcntl = pytest.importorskip("fcntl")
+    if not shutil.which("flock"):
+        pytest.skip("needs flock")
+    project.out.mkdir()
+    with open(project.out / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        usage_error(project.run("--out", project.out), str(project.out))
+    assert project.run("--out", project.out).returncode == 0
 
 
 def usage_error(done, *parts):
-    assert done.returncode == 2 and done.calls == [], done
-    assert done.stderr.startswith("run_all.sh: error: ") and done.stderr.count("\n") == 1, done.stderr
+    assert (done.returncode, done.calls, done.stderr.count("\n")) == (2, [], 1), done
     assert all(part in done.stderr for part in parts), done.stderr
 
 
-def test_another_seed_or_other_files_into_the_same_folder_are_refused(project):
-    out = project.folder / "out"
-    assert project.run("--out", out, "--seed", "1").returncode == 0
-    usage_error(project.run("--out", out, "--seed", "2"), "seed=1", "seed=2", "choose another --out")
-    usage_error(project.run("--out", out, "--seed", "1", "--data", project.data(project.folder / "other", " changed")),
-                "choose another --out")
-    assert project.run("--out", out, "--seed", "1", "--data", project.data(project.folder / "same")).returncode == 0
-
-
-def test_another_recipe_into_the_same_folder_is_refused(project):
-    out = project.folder / "out"
-    assert project.run("--out", out).returncode == 0
-    done = project.run("--out", out, "--quick")
+def test_one_folder_holds_one_run(project):
+    """Another seed, other files and another recipe are refused."""
+    project.out.mkdir()
+    (project.out / "settings").write_text("")  # as left by a full disk
+    out = ("--out", project.out)
+    assert project.run(*out, "--seed", "1").returncode == 0
+    usage_error(project.run(*out, "--seed", "2"), "seed=1", "seed=2", "--out")
+    other = project.data(project.folder / "other", " changed")
+    usage_error(project.run(*out, "--seed", "1", "--data", other), "--out")
+    same = project.data(project.folder / "same")
+    assert project.run(*out, "--seed", "1", "--data", same).returncode == 0
+    done = project.run(*out, "--seed", "1", "--quick")
     assert done.returncode == 2 and not any("src/run.py" in call for call in done.calls)
-    assert "choose another --out" in done.stderr
 
 
-def test_help_comes_from_the_script(project):
-    for flag in ("-h", "--help"):
-        before = project.files()
-        done = project.run(flag)
-        assert (done.returncode, done.stderr, done.calls) == (0, "", [])
-        assert all(f"./run_all.sh {option}" in done.stdout for option in ("--quick", "--data DIR", "--out DIR", "--seed N", "--variant NAME"))
-        assert "#" not in done.stdout and "set -" not in done.stdout
-        assert project.files() - before == {"calls"} - before
-
-
-@pytest.mark.parametrize("arguments, part", [
-    (["--fast"], "unknown argument '--fast'"), (["here"], "unknown argument 'here'"), (["--data=x"], "unknown argument"),
-    ([""], "unknown argument ''"),
-    (["--data"], "--data needs a value"), (["--out"], "--out needs a value"), (["--quick", "--seed"], "--seed needs a value"),
-    (["--seed", ""], "--seed needs a value"), (["--seed", "-1"], "--seed is '-1'"), (["--seed", "1.5"], "--seed is '1.5'"),
-    (["--seed", "one"], "--seed is 'one'"), (["--variant"], "--variant needs a value"), (["--variant", "both"], "--variant is 'both'"), (["--quick", "--data", "x"], "--quick makes its own small corpus"),
-])
-def test_a_wrong_call_of_run_all(project, arguments, part):
+def test_help(project):
     before = project.files()
-    usage_error(project.run(*arguments), part)
-    assert project.files() - before == {"calls"}  # nothing is made
+    done = project.run("--help")
+    assert (done.returncode, done.stderr, done.calls) == (0, "", [])
+    options = ("--quick", "--data DIR", "--out DIR", "--seed N", "--variant NAME")
+    assert all(f"./run_all.sh {option}" in done.stdout for option in options)
+    assert "#" not in done.stdout and "usage_error" not in done.stdout
+    assert project.files() - before <= {"calls"}
 
 
-@pytest.mark.parametrize("missing", NAMES)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--fast"],
+        ["here"],
+        ["--data=x"],
+        ["--data"],
+        ["--seed", ""],
+        ["--seed", "-1"],
+        ["--seed", "1.5"],
+        ["--seed", "1234567890"],
+        ["--variant", "both"],
+        ["--variant", "vanilla synthesizer"],
+        ["--quick", "--data", "x"],
+    ],
+)
+def test_a_wrong_call(project, arguments):
+    before = project.files()
+    usage_error(project.run(*arguments), arguments[0])
+    assert project.files() - before == {"calls"}
+
+
+@pytest.mark.parametrize("missing", DATA)
 def test_data_that_is_not_there(project, missing):
     data = project.data(project.folder / "data")
     (data / missing).unlink()
-    usage_error(project.run("--data", data, "--out", project.folder / "out"), f"{data}/{missing} is missing")
+    usage_error(project.run("--data", data, "--out", project.out), f"{data}/{missing}")
 
 
-def test_a_data_folder_that_is_not_there(project):
-    usage_error(project.run("--data", "nowhere", "--out", project.folder / "out"), "nowhere/wiki.txt is missing")
+def test_an_output_folder_that_cannot_be_made(project):
+    (project.folder / "file").write_text("")
+    folder = project.folder / "file" / "out"
+    usage_error(project.run("--out", folder), str(folder))
 
 
-def test_a_folder_for_results_that_cannot_be_made(project):
-    (project.folder / "file").write_text("", encoding="utf-8")
-    usage_error(project.run("--out", project.folder / "file" / "out"), "cannot be made")
+@pytest.mark.parametrize("shell", ["sh", "dash"])
+def test_another_shell_is_told_to_use_bash(project, shell):
+    if shutil.which(shell) is None or os.path.realpath(shutil.which(shell)).endswith("bash"):
+        pytest.skip(f"no {shell}, or it is bash")
+    usage_error(project.run(shell=shell), "bash")
 
 
-# ---- run_tests.sh and tools/python_env.sh ---------------------------------------------------------------------------
-
-def test_run_tests_gives_its_arguments_to_pytest(project):
-    done = project.run(name="run_tests.sh", cwd=project.folder)
-    assert done.returncode == 0 and done.calls == ["-m pytest tests"]
-    done = project.run("-k", "london or rate", "tests/test_utils.py", name="run_tests.sh")
-    assert done.calls == ["-m pytest -k london or rate tests/test_utils.py"]
-    assert project.run(name="run_tests.sh", fail_at="pytest").returncode == 3
+# ---- run_tests.sh and tools/python_env.sh ---------------------------------------------------
 
 
-# A Python that lacks packages: it tells its version, and makes a virtual environment in which pip writes "installed".
+def test_run_tests(project):
+    run = {"name": "run_tests.sh", "cwd": project.folder}
+    assert project.run(**run).calls == ["-m pytest -n 2 -m not slow"]
+    assert project.run("--all", **run).calls == ["-m pytest -n 2"]
+    assert project.run("--all", "-x", **run).calls == ["-m pytest -n 2 -x"]
+    assert project.run("-k", "london", **run).calls == ["-m pytest -k london"]
+    assert project.run(FAIL_AT="pytest", **run).returncode == 3
+
+
+# A Python without packages. It makes a virtual environment in which pip writes "installed".
 BARE_PYTHON = r"""
 echo "$(basename "$0") $*" >> "$CALLS"
 case "$*" in
@@ -520,33 +520,41 @@ esac
 """.strip("\n")
 VENV_PYTHON = r"""
 echo "venv: $*" >> "$CALLS"
+installed=$(dirname "$0")/installed
 case "$*" in
-    *importlib*) [ -e "$(dirname "$0")/installed" ] && [ -z "$STILL_BROKEN" ] ;;
-    "-m pip install"*) [ -z "$NO_NETWORK" ] || { echo "no network" >&2; exit 1; }; touch "$(dirname "$0")/installed" ;;
+    *importlib*) [ -e "$installed" ] && [ -z "$STILL_BROKEN" ] ;;
+    "-m pip install"*)
+        [ -z "$NO_NETWORK" ] || { echo "no network" >&2; exit 1; }
+        touch "$installed" ;;
     *) exit 9 ;;
 esac
 """.strip("\n")
-PYTHONS = ("python3", "python", "python3.11", "python3.12", "python3.13")
 
 
 @pytest.fixture
 def bare(tmp_path):
-    """bare(**environment) chooses a Python in an empty project where all Pythons on the PATH lack the packages."""
-    for name in PYTHONS:
+    """bare(**environment) chooses a Python where all on the PATH lack the packages."""
+    for name in ("python3", "python", "python3.11", "python3.12", "python3.13"):
         script(tmp_path / "bin" / name, BARE_PYTHON)
     script(tmp_path / "venv python", VENV_PYTHON)
     (tmp_path / "project").mkdir()
     calls = tmp_path / "calls"
+    code = f'set -euo pipefail; source "{ROOT}/tools/python_env.sh"; '
+    code += 'choose_python "torch tqdm" a.txt b.txt; echo "chose $PYTHON"'
 
     def choose(**environment):
         calls.write_text("", encoding="utf-8")
-        env = {**os.environ, "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}", "CALLS": str(calls),
-               "VENV_PYTHON": str(tmp_path / "venv python"), **environment}
-        if "PYTHON" not in environment:
-            env.pop("PYTHON", None)
-        code = (f'set -euo pipefail; source "{ROOT}/tools/python_env.sh"; choose_python "torch tqdm" a.txt b.txt; '
-                'echo "chose $PYTHON"')
-        done = subprocess.run(["bash", "-c", code], cwd=tmp_path / "project", env=env, capture_output=True, text=True, timeout=60)
+        base = {name: value for name, value in os.environ.items() if name != "PYTHON"}
+        base["PATH"] = f"{tmp_path / 'bin'}{os.pathsep}{base['PATH']}"
+        base |= {"CALLS": str(calls), "VENV_PYTHON": str(tmp_path / "venv python")}
+        done = subprocess.run(
+            ["bash", "-c", code],
+            cwd=tmp_path / "project",
+            env=base | environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         done.calls = calls.read_text(encoding="utf-8").splitlines()
         return done
 
@@ -554,50 +562,40 @@ def bare(tmp_path):
     return choose
 
 
-def test_the_active_python_is_taken_if_it_has_all(bare):
-    """It alone is asked, and for these modules; nothing is made."""
+@needs_bash
+def test_the_active_python_is_taken_if_it_has_the_modules(bare):
     good = script(bare.folder / "good python", 'echo "good $*" >> "$CALLS"')
     done = bare(PYTHON=str(good))
     assert (done.returncode, done.stdout) == (0, f"chose {good}\n")
-    assert done.calls[-1].endswith(" torch tqdm") and not any("venv" in call for call in done.calls) and not bare.venv.exists()
-    script(bare.folder / "bin" / "python3", 'echo "good $*" >> "$CALLS"')
-    assert bare().stdout == "chose python3\n"
+    assert done.calls[-1].endswith(" torch tqdm") and not bare.venv.exists()
 
 
-def test_a_python_is_asked_for_each_module(bare):
-    """By the real Python: one module that is missing is enough."""
-    def chosen(modules):
-        code = f'source "{ROOT}/tools/python_env.sh"; can_import "{sys.executable}" "{modules}"'
-        return subprocess.run(["bash", "-c", code]).returncode == 0
-
-    assert chosen("json os") and not chosen("json no_such_module") and not chosen("no_such_module json")
+@needs_bash
+@pytest.mark.parametrize("modules, found", [("json os", True), ("json no_such_module", False)])
+def test_every_module_is_imported(modules, found):
+    code = f'source "{ROOT}/tools/python_env.sh"; can_import "{sys.executable}" "{modules}"'
+    assert (subprocess.run(["bash", "-c", code]).returncode == 0) == found
 
 
+@needs_bash
 def test_else_a_virtual_environment_is_made_once(bare):
     done = bare()
-    pip = [line.split()[1:] for line in done.calls if line.startswith("venv: -m pip")]
-    assert done.returncode == 0 and done.stdout.splitlines()[-1] == f"chose {bare.venv}/bin/python"
-    assert f"Setting up the virtual environment {bare.venv} with Python 3.99" in done.stdout
-    assert [line for line in done.calls if "-m venv" in line] == [f"python3 -m venv {bare.venv}"]
-    assert [words[:3] + words[-2:] for words in pip] == [["-m", "pip", "install", "-r", name] for name in ("a.txt", "b.txt")]
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == f"chose {bare.venv}/bin/python"
+    installed = [line.split()[-2:] for line in done.calls if line.startswith("venv: -m pip")]
+    assert installed == [["-r", "a.txt"], ["-r", "b.txt"]]
     again = bare()
-    assert again.stdout == f"chose {bare.venv}/bin/python\n" and not any("-m " in line for line in again.calls)
+    assert again.stdout == f"chose {bare.venv}/bin/python\n"
+    assert not any("-m " in line for line in again.calls)
 
 
-@pytest.mark.parametrize("environment, line", [
-    ({"NO_NETWORK": "1"}, "error: the packages of a.txt could not be installed (see above; is there a network?)"),
-    ({"NO_VENV": "1"}, "error: 'python3 -m venv' does not work here; on Debian and Ubuntu: apt install python3-venv"),
-    ({"TOO_OLD": "1"}, "error: Python 3.11 or later is needed, and none is on the PATH"),
-    ({"STILL_BROKEN": "1"}, "cannot import one of: torch tqdm"),
-])
-def test_an_environment_that_cannot_be_made_is_one_line(bare, environment, line):
-    done = bare(**environment)
-    assert done.returncode == 2 and "chose" not in done.stdout
-    own = [text for text in done.stderr.splitlines() if text != "no network"]  # pip's own, which is passed on
-    assert len(own) == 1 and own[0].startswith("error: ") and line in own[0]
-
-
-def test_an_interrupted_installation_is_taken_up(bare):
-    assert bare(NO_NETWORK="1").returncode == 2
-    done = bare()
-    assert done.returncode == 0 and done.stdout.splitlines()[-1] == f"chose {bare.venv}/bin/python"
+@needs_bash
+@pytest.mark.parametrize(
+    "fault, part",
+    [("NO_NETWORK", "a.txt"), ("NO_VENV", "venv"), ("TOO_OLD", "3.11"), ("STILL_BROKEN", "torch")],
+)
+def test_an_environment_that_cannot_be_made_is_one_line(bare, fault, part):
+    done = bare(**{fault: "1"})
+    own = [line for line in done.stderr.splitlines() if line != "no network"]  # pip's line
+    assert (done.returncode, len(own)) == (2, 1) and part in own[0] and "chose" not in done.stdout
+    assert bare().returncode == 0  # the next call repairs it

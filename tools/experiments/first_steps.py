@@ -1,0 +1,248 @@
+"""
+Compares pretraining's first steps with those of the baseline, tests/baseline.py.
+
+    python tools/experiments/first_steps.py [--data data/cs224n] [--json results/first_steps.json]
+
+Three comparisons for each variant. The first two have no dropout and the same batches, so only
+rounding may differ; the third is the recipe, where chance differs as well.
+
+    in each step       from the baseline's parameters in each step: losses and gradients
+    each on its way    from the same initial parameters: losses; also those of the baseline from
+                       parameters that differ by 1e-7, since a small difference may grow
+    own numbers        own initial parameters, corruption and dropout: losses
+
+It takes about fifteen minutes a variant on two cores. Other programs may run.
+"""
+
+import argparse
+import contextlib
+import itertools
+import json
+import math
+import random
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / name) for name in ("src", "tests", "tools/corpus", "tools/report")]
+import run  # noqa: E402, before torch
+
+# isort: split
+import torch  # noqa: E402
+from baseline import (  # noqa: E402
+    BaselineGPT,
+    baseline_documents,
+    baseline_epoch,
+    baseline_optimizer,
+    vocabulary,
+)
+from fetch_data import SHA256  # noqa: E402
+from machine import commit, hardware, versions  # noqa: E402
+from record import name_of_data  # noqa: E402
+from reference import VARIANTS  # noqa: E402
+from torch.utils.data import DataLoader  # noqa: E402
+
+from fast.gradients import BatchGradient  # noqa: E402
+from model import GPT, GPTConfig  # noqa: E402
+from recipe import RECIPES  # noqa: E402
+from runs.device import keep_freed_memory, multiplies_bfloat16  # noqa: E402
+
+OFF = 1e-7  # about the rounding of float32
+CPU = torch.device("cpu")
+
+
+class Enough(Exception):
+    """The wanted number of steps is done."""
+
+
+class Losses:
+    """A TensorBoard writer that keeps the losses of `steps` steps and then ends the training."""
+
+    def __init__(self, steps):
+        self.steps, self.losses = steps, []
+
+    def add_scalar(self, tag, value, step):
+        if tag == "train/loss":
+            self.losses.append(value)
+            if len(self.losses) == self.steps:
+                raise Enough
+
+
+def fast_model(corpus, recipe, variant, seed):
+    run.set_seed(seed)
+    flags = {variant: True}
+    return GPT(GPTConfig(corpus.vocab_size, recipe.block_size, **recipe.model_settings(), **flags))
+
+
+def fast_losses(corpus, model, recipe, steps, precision, seed):
+    """The losses in nats of the first steps of run.py's pretraining."""
+    writer = Losses(steps)
+    settings = {"recipe": recipe, "precision": precision, "device": "cpu", "seed": seed}
+    _, trainer = run.pretrain(corpus, recipe.block_size, model, writer=writer, **settings)
+    with contextlib.suppress(Enough):
+        trainer.train()
+    return writer.losses
+
+
+def baseline_model(vocab_size, recipe, variant):
+    sizes = recipe.block_size, recipe.n_layer, recipe.n_head, recipe.n_embd, recipe.dropout
+    return BaselineGPT(vocab_size, *sizes, synthesizer=variant == "synthesizer")
+
+
+def baseline_losses(model, recipe, steps, epochs, workers=0, before_step=lambda step: None):
+    """
+    The losses of the baseline's first steps. epochs: datasets, one an epoch. before_step(step) is
+    called before each optimizer step, from 0.
+    """
+    training = recipe.pretrain
+    optimizer, tokens, losses = baseline_optimizer(model, training.learning_rate), 0, []
+    optimizer.register_step_pre_hook(lambda *_: before_step(len(losses)))
+    for dataset in epochs:
+        final_tokens = training.final_tokens(dataset, recipe.block_size)
+        schedule = training.learning_rate, training.warmup_tokens, final_tokens
+        given = model, optimizer, dataset, training.batch_size
+        for loss, seen in baseline_epoch(*given, *schedule, tokens, workers):
+            tokens = seen
+            losses.append(loss)
+            if len(losses) == steps:
+                return losses
+
+
+def epochs_of(corpus):
+    """The datasets of the epochs of a run with seed 0."""
+    return (corpus.at_epoch(0, epoch) for epoch in itertools.count())
+
+
+def precisions():
+    """float32, and bfloat16 where training would choose it."""
+    return ["float32"] + ["bfloat16"] * multiplies_bfloat16(CPU)
+
+
+def in_each_step(corpus, recipe, variant, steps):
+    """
+    The baseline's losses, and {precision: {"losses": differences of the losses, "gradients":
+    length of the gradients' difference relative to the baseline's gradient}}.
+    """
+    recipe = replace(recipe, dropout=0.0)
+    fast = fast_model(corpus, recipe, variant, seed=0).train()
+    baseline = baseline_model(corpus.vocab_size, recipe, variant)
+    baseline.load_state_dict(fast.state_dict())
+    loaders = (DataLoader(one, batch_size=recipe.pretrain.batch_size) for one in epochs_of(corpus))
+    batches = list(itertools.islice(itertools.chain.from_iterable(loaders), steps))
+    found = {precision: {"losses": [], "gradients": []} for precision in precisions()}
+
+    def length(gradients):
+        return math.sqrt(sum(one.double().square().sum().item() for one in gradients))
+
+    def compare(step):
+        """The baseline has its gradient, clipped; its parameters have not changed yet."""
+        expected = {name: parameter.grad for name, parameter in baseline.named_parameters()}
+        fast.load_state_dict(baseline.state_dict())
+        for precision, differences in found.items():
+            with BatchGradient(fast, CPU, getattr(torch, precision)) as gradient:
+                differences["losses"].append(gradient(*batches[step], 0, 0, step).item())
+            torch.nn.utils.clip_grad_norm_(fast.parameters(), 1.0)
+            off = [one.grad - expected[name] for name, one in fast.named_parameters()]
+            differences["gradients"].append(length(off) / length(expected.values()))
+
+    losses = baseline_losses(baseline, recipe, steps, epochs_of(corpus), before_step=compare)
+    for differences in found.values():
+        pairs = zip(differences["losses"], losses, strict=True)
+        differences["losses"] = [abs(ours - theirs) for ours, theirs in pairs]
+    return losses, found
+
+
+def each_on_its_way(corpus, recipe, variant, steps):
+    """{precision: losses} of the fast way; "plain, off": of the baseline from parameters OFF."""
+    recipe, found = replace(recipe, dropout=0.0), {}
+    for precision in precisions():
+        model = fast_model(corpus, recipe, variant, seed=0)
+        found[precision] = fast_losses(corpus, model, recipe, steps, precision, seed=0)
+    model = baseline_model(corpus.vocab_size, recipe, variant)
+    model.load_state_dict(fast_model(corpus, recipe, variant, seed=0).state_dict())
+    for parameter in model.parameters():
+        parameter.data *= 1 + OFF * torch.randn_like(parameter)
+    found["plain, off"] = baseline_losses(model, recipe, steps, epochs_of(corpus))
+    return found
+
+
+def own_numbers(text, corpus, recipe, variant, steps, seeds):
+    """
+    {way: [losses of each seed from 0]}, with dropout. The fast way chooses its precision. seeds:
+    {way: number of seeds}.
+    """
+    found = {"plain": [], "fast": []}
+    for seed in range(seeds["plain"]):
+        random.seed(seed)
+        torch.manual_seed(seed)
+        documents = baseline_documents(text, recipe.block_size)
+        model = baseline_model(len(vocabulary(text)), recipe, variant)
+        epochs = itertools.repeat(documents)
+        found["plain"].append(baseline_losses(model, recipe, steps, epochs, workers=2))
+    for seed in range(seeds["fast"]):
+        model = fast_model(corpus, recipe, variant, seed)
+        found["fast"].append(fast_losses(corpus, model, recipe, steps, "auto", seed))
+    return found
+
+
+def compare(data, recipe, variant, steps, same_steps, seeds):
+    """The record of one variant."""
+
+    def rounded(values, form):
+        return [float(f"{one:{form}}") for one in values]
+
+    text = (data / "wiki.txt").read_text(encoding="utf-8")
+    corpus = run.read_corpus(data / "wiki.txt", recipe.block_size)
+    losses, differences = in_each_step(corpus, recipe, variant, same_steps)
+    ways = {"plain": losses, **each_on_its_way(corpus, recipe, variant, same_steps)}
+    own = own_numbers(text, corpus, recipe, variant, steps, seeds)
+    return {
+        "variant": variant,
+        "in_each_step": {
+            precision: {what: rounded(values, ".2g") for what, values in of_one.items()}
+            for precision, of_one in differences.items()
+        },
+        "each_on_its_way": {way: rounded(losses, ".6f") for way, losses in ways.items()},
+        "own_numbers": {
+            way: [rounded(losses, ".4f") for losses in seeds] for way, seeds in own.items()
+        },
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Compare first losses with the baseline's.")
+    parser.add_argument("--data", type=Path, default=ROOT, help="folder of the four data files")
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--recipe", default="course", choices=list(RECIPES))
+    parser.add_argument("--steps", type=int, default=100, help="with dropout; default 100")
+    parser.add_argument("--same_steps", type=int, default=20, help="without it; default 20")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs=2,
+        default=[2, 4],
+        metavar=("BASELINE", "FAST"),
+        help="how many runs with dropout; default 2 4",
+    )
+    parser.add_argument("--json", type=Path, help="write to this file, beside other variants")
+    args = parser.parse_args()
+    keep_freed_memory()
+    data = args.data.resolve()
+    name, _ = name_of_data(data, {file: (data / file).read_text("utf-8") for file in SHA256})
+    facts = {"data": name, "recipe": args.recipe, "hardware": hardware(), "commit": commit()}
+    facts["versions"] = versions()
+    seeds = dict(zip(("plain", "fast"), args.seeds, strict=True))
+    for variant in args.variants:
+        found = compare(data, RECIPES[args.recipe], variant, args.steps, args.same_steps, seeds)
+        record = found | facts
+        print(json.dumps(record), flush=True)
+        if args.json:
+            before = json.loads(args.json.read_text("utf-8")) if args.json.exists() else []
+            kept = [*(one for one in before if one["variant"] != variant), record]
+            text = ",\n".join(map(json.dumps, kept))
+            args.json.write_text(f"[\n{text}\n]\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
