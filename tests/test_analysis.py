@@ -13,6 +13,7 @@ from pathlib import Path
 import analysis
 import intervals
 import invented
+import logs
 import numpy as np
 import pytest
 import torch
@@ -256,7 +257,7 @@ def test_a_log_has_phases_and_the_losses_of_its_epochs(log):
         {1: "rises", -1: "falls", 0: "stays"}[(b["lr"] > a["lr"]) - (b["lr"] < a["lr"])]
         for a, b in itertools.pairwise(lines)
     ]
-    found = analysis.phases(lines)
+    found = logs.phases(lines)
     assert [what for what, *_ in found] == [what for what, _ in itertools.groupby(signs)]
     joined = [(a[2], b[1]) for a, b in itertools.pairwise(found)]
     assert all(end == start for end, start in joined)
@@ -268,15 +269,15 @@ def test_a_log_has_phases_and_the_losses_of_its_epochs(log):
         losses = [line["loss"]] * (line["step"] - before["step"])
         steps[line["epoch"]] = steps.get(line["epoch"], []) + losses
     means = [statistics.fmean(losses) for losses in steps.values()]
-    assert analysis.epoch_losses(lines) == pytest.approx(means)
+    assert logs.epoch_losses(lines) == pytest.approx(means)
     last = statistics.fmean(line["loss"] for line in lines[-10:])
-    assert analysis.loss_up_to(lines, log[0]) == pytest.approx(last)
-    assert analysis.loss_up_to(lines, lines[0]["step"]) == lines[0]["loss"]
+    assert logs.loss_up_to(lines, log[0]) == pytest.approx(last)
+    assert logs.loss_up_to(lines, lines[0]["step"]) == lines[0]["loss"]
 
 
 def test_a_thinned_log_keeps_its_end_and_the_sum_of_its_losses():
     lines = make_log(14_953, 23, 4600)
-    thin = analysis.thinned(lines, 325)
+    thin = logs.thinned(lines, 325)
     assert 300 <= len(thin) < 350 and thin[-1]["step"] == 14_953
 
     def total(log):
@@ -284,7 +285,7 @@ def test_a_thinned_log_keeps_its_end_and_the_sum_of_its_losses():
         return sum(line["loss"] * (line["step"] - steps[i]) for i, line in enumerate(log))
 
     assert total(thin) == pytest.approx(total(lines))
-    assert [line["step"] for line in analysis.thinned(lines[:50], 325)] == list(range(10, 501, 10))
+    assert [line["step"] for line in logs.thinned(lines[:50], 325)] == list(range(10, 501, 10))
 
 
 # ---- invented people -------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import analysis
 import invented
+import logs
 import measured
 import pytest
 from intervals import accuracy_interval, ranking_interval
@@ -94,10 +95,10 @@ def test_every_training_was_in_bfloat16(results):
 
 def test_the_loss_hardly_moves_while_the_rate_rises_and_falls_afterwards(course):
     log = having(course, VANILLA)[0].rows[VANILLA].logs["pretrain"]
-    _, first, last = next(phase for phase in analysis.phases(log) if phase[0] == "rises")
-    before, after = analysis.loss_up_to(log, first), analysis.loss_up_to(log, last)
+    _, first, last = next(phase for phase in logs.phases(log) if phase[0] == "rises")
+    before, after = logs.loss_up_to(log, first), logs.loss_up_to(log, last)
     assert abs(after / before - 1) < 0.05 and last - first > log[-1]["step"] / 5
-    assert analysis.epoch_losses(log)[-1] < 0.7 * after
+    assert logs.epoch_losses(log)[-1] < 0.7 * after
 
 
 # ---- recall or guess -------------------------------------------------------------------------

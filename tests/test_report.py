@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import answer_tables
 import make_corpus
 import pytest
 import report
@@ -123,7 +124,7 @@ def test_right_answers_and_completions_are_counted(two_seeds):
     for row in ROWS:
         at = [i for i, question in enumerate(questions) if question["document"] == "early"]
         right = sum(record[row]["dev"][i]["correct"] for record in written for i in at)
-        cells = list(column(run_tables.recall(runs), row).values())
+        cells = list(column(answer_tables.recall(runs), row).values())
         assert cells[:2] == ["2", counted(right, 2 * len(at))[0]]
     row = "vanilla.pretrain"
     lines = pooled(written, row, "recall")
@@ -135,18 +136,18 @@ def test_right_answers_and_completions_are_counted(two_seeds):
         for n, record in enumerate(written)
         for one in record[row]["recall"]
     ]
-    cells = list(column(run_tables.completions(runs), row).values())
+    cells = list(column(answer_tables.completions(runs), row).values())
     known = sum(one["document"] for one in lines)
     assert cells[1] == counted(known, len(lines), 2)[1]
     both = [one for one in lines if one["document_other_own"] != ""]
     assert cells[2] == counted(sum(one["document_other_own"] for one in both), len(both), 2)[1]
     assert cells[5] == counted(sum(asked), len(lines), 2)[1]
     right = sum(yes for yes, one in zip(asked, lines, strict=True) if one["document"])
-    crossed = list(column(run_tables.crosses(runs), row).values())
+    crossed = list(column(answer_tables.crosses(runs), row).values())
     assert crossed[1] == counted(right, known, 2)[1]
-    assert label_of(ROWS[0]) not in run_tables.completions(runs)
+    assert label_of(ROWS[0]) not in answer_tables.completions(runs)
 
-    (early,) = parsed(run_tables.early(runs))
+    (early,) = parsed(answer_tables.early(runs))
     first = next(line for line in early if line[0] == label_of(row))
     ends = [q["place_end"] for q in questions if q["document"] == "early" and q["place_end"] <= 56]
     assert list(first.values())[2] == f"{100 * statistics.fmean(113 - e for e in ends) / 109:.0f}%"
@@ -159,18 +160,18 @@ def test_kinds_calibration_and_beam_search_are_counted(two_seeds):
     runs, written = two_seeds
     for row in ROWS:
         dev, beam = pooled(written, row), pooled(written, row, "beam")
-        kinds = list(column(run_tables.kinds(runs), row).values())
+        kinds = list(column(answer_tables.kinds(runs), row).values())
         assert kinds[0] == percent(sum(one["correct"] for one in dev) / 80)
         assert kinds[5] == percent(sum(one["kind"] == "empty" for one in dev) / 80)
         rising = sorted(dev, key=lambda one: float(one["probability"]))
-        cells = column(run_tables.calibration(runs), row)
+        cells = column(answer_tables.calibration(runs), row)
         text = cells["accuracy at coverage 100%"]
         assert text.startswith(f"{kinds[0]} of 80 (≥ {float(rising[0]['probability']):.2f})")
         text = cells["accuracy at coverage 50%"]
         threshold = float(text.partition("≥ ")[2].rstrip(")"))
         above = [one["correct"] for one in dev if float(one["probability"]) >= threshold - 0.005]
         assert len(above) <= 40 and text.startswith(f"{percent(statistics.fmean(above))} of ")
-        cells = column(run_tables.beam(runs), row)
+        cells = column(answer_tables.beam(runs), row)
         assert cells["accuracy, greedy decoding"] == kinds[0]
         assert cells["accuracy, beam search"] == percent(sum(one["correct"] for one in beam) / 80)
         gained = sum(b["correct"] > g["correct"] for g, b in zip(dev, beam, strict=True))
@@ -182,7 +183,7 @@ def test_answers_about_invented_people_are_counted(two_seeds):
     for row in ROWS:
         asked = pooled(written, row, "invented")
         places = [one["prediction"] for one in asked]
-        cells = column(run_tables.invented_people(runs), row)
+        cells = column(answer_tables.invented_people(runs), row)
         assert (cells["questions"], cells["different answers"]) == ("60", str(len(set(places))))
         assert cells["London"] == percent(places.count("London") / 60)
         middle = statistics.median(float(one["probability"]) for one in asked)
@@ -195,7 +196,7 @@ def test_the_surest_answers_and_the_runs_are_listed(two_seeds):
     runs, written = two_seeds
     dev = written[0]["vanilla.pretrain"]["dev"]
     wrong = max(float(one["probability"]) for one in dev if not one["correct"])
-    (table,) = parsed(run_tables.surest(runs))
+    (table,) = parsed(answer_tables.surest(runs))
     assert float(table[0]["probability"]) == pytest.approx(wrong, abs=5e-4)
     assert [line["the answer is"] for line in table[4:]] == ["right"] * 4 + [
         "an invented person"
@@ -209,7 +210,7 @@ def test_the_surest_answers_and_the_runs_are_listed(two_seeds):
 
 def test_other_peoples_data_are_not_printed(tmp_path):
     write_record(tmp_path / "a", data="course", invented=False)
-    (table,) = parsed(run_tables.surest(load_runs(tmp_path)["course"]))
+    (table,) = parsed(answer_tables.surest(load_runs(tmp_path)["course"]))
     assert {line["true place"] for line in table} == {"–"}
     assert "right" not in {line["the answer is"] for line in table}
 
@@ -363,4 +364,4 @@ def test_the_kept_pages_are_made_from_the_kept_records(no_matplotlib):
 
 
 def test_a_share_of_nobody_is_a_dash():
-    assert run_tables.counted(Share(0, 0)) == "–"
+    assert answer_tables.counted(Share(0, 0)) == "–"

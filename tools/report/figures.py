@@ -18,6 +18,7 @@ from functools import partial
 
 import analysis
 import invented
+import logs
 import measured
 from intervals import Share, accuracy_interval, ranking_interval, ranking_quality
 from load import having, load_runs, rows_in
@@ -139,24 +140,25 @@ def of_accuracy(runs, row):
 
 
 def of_training(runs, row):
-    logs = [run.rows[row].logs for run in having(runs, row) if "pretrain" in run.rows[row].logs]
-    if not logs:
+    trainings = [run.rows[row].logs.get("pretrain") for run in having(runs, row)]
+    trainings = [log for log in trainings if log]
+    if not trainings:
         return {}
-    log = logs[0]["pretrain"]
-    losses = analysis.epoch_losses(log)
+    log = trainings[0]
+    losses = logs.epoch_losses(log)
     found = {
-        "pretrain_minutes": span([one["pretrain"][-1]["seconds"] / 60 for one in logs], ".0f"),
+        "pretrain_minutes": span([one[-1]["seconds"] / 60 for one in trainings], ".0f"),
         "steps": f"{log[-1]['step']:,}",
         "epochs": str(log[-1]["epoch"]),
-        "loss_last": span([analysis.epoch_losses(one["pretrain"])[-1] for one in logs], ".3f"),
+        "loss_last": span([logs.epoch_losses(one)[-1] for one in trainings], ".3f"),
         "loss_half": f"{losses[max(1, round(len(losses) / 2)) - 1]:.3f}",
     }
-    rising = [phase for phase in analysis.phases(log) if phase[0] == "rises"]
+    rising = [phase for phase in logs.phases(log) if phase[0] == "rises"]
     if rising:  # the plateau in the middle of training
         _, first, last = rising[0]
         found |= {"rise_first": f"{first:,}", "rise_last": f"{last:,}"}
         for name, step in (("rise_loss_first", first), ("rise_loss_last", last)):
-            found[name] = f"{analysis.loss_up_to(log, step):.3f}"
+            found[name] = f"{logs.loss_up_to(log, step):.3f}"
     return found
 
 

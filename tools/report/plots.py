@@ -6,6 +6,7 @@ light and dark pages. The same runs give the same bytes.
 from itertools import cycle
 
 import analysis
+import logs
 import matplotlib
 import matplotlib.pyplot as plt
 from load import having, rows_in
@@ -68,7 +69,7 @@ def training(runs, colours):
         for run in having(runs, row):
             if "pretrain" not in run.rows[row].logs:
                 continue
-            log = analysis.thinned(run.rows[row].logs["pretrain"], 325)
+            log = logs.thinned(run.rows[row].logs["pretrain"], 325)
             steps = [line["step"] for line in log]
             loss, colour = [line["loss"] for line in log], colours["rows"][row]
             losses.plot(steps, loss, color=colour, label=label)

@@ -14,6 +14,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import answer_tables
 import measured
 import run_tables
 from analysis import READ, SHORTEST
@@ -33,7 +34,10 @@ def tables_of(runs, besides=None):
         for name in ("first_steps", "finetuning_seeds")
     )
     return {
-        **{name: partial(make, runs) for name, make in run_tables.TABLES.items()},
+        **{
+            name: partial(make, runs)
+            for name, make in (run_tables.TABLES | answer_tables.TABLES).items()
+        },
         "finetuning_seeds": partial(measured.finetuning_seeds, tuned, runs),
         "first_steps": partial(measured.first_steps, steps),
         "first_losses": partial(measured.first_losses, steps),
