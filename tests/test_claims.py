@@ -17,7 +17,7 @@ import logs
 import measured
 import pytest
 from intervals import accuracy_interval, ranking_interval
-from load import having, load_runs
+from load import having, load_runs, rows_in
 from tables import REPORTED
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
@@ -51,6 +51,21 @@ def below(some, other):
 
 def reported(row):
     return float(REPORTED[row][0].rstrip("%")) / 100
+
+
+def test_readmes_example_is_in_the_corpus_and_the_records(results):
+    text = (RESULTS.parent / "README.md").read_text(encoding="utf-8")
+    document, name = re.search(
+        r"^    (.+)\n    Where was (.+) born\?$", text, re.MULTILINE
+    ).groups()
+    assert document in (RESULTS.parent / "wiki.txt").read_text(encoding="utf-8").split("\n")
+    run = results["bundled"][0]
+    number = next(i for i, question in enumerate(run.questions) if question["name"] == name)
+    said = [run.rows[row].predictions["dev"][number] for row in rows_in([run])]
+    table = text.partition("| model | answer |")[2].partition("\n\n")[0]
+    assert re.findall(r"\| \**([^|*]+?)\** \|$", table, re.MULTILINE) == said
+    guess = re.search(r"From the name alone, the best guess is (.+)\.$", text, re.MULTILINE)[1]
+    assert run.questions[number]["best_guess"] == guess
 
 
 # ---- accuracy --------------------------------------------------------------------------------

@@ -125,18 +125,18 @@ def main(argv=None, root=ROOT):
         return
     status = 0
     for path in pages(root):
-        text = path.read_text(encoding="utf-8")
+        text, name = path.read_text(encoding="utf-8"), path.relative_to(root).as_posix()
         try:
             new, stale = fill(text, made, figures)
         except ValueError as error:
-            sys.exit(f"pages.py: error: {path.relative_to(root)}: {error}")
+            sys.exit(f"pages.py: error: {name}: {error}")
         if args.check:
             for what in stale:
-                print(f"{path.relative_to(root)}: {what}", file=sys.stderr)
+                print(f"{name}: {what}", file=sys.stderr)
                 status = 1
         elif new != text:
             path.write_text(new, encoding="utf-8", newline="\n")
-            print(f"Written: {path.relative_to(root)}")
+            print(f"Written: {name}")
     if status:
         print("Stale; run python tools/report/pages.py", file=sys.stderr)
     sys.exit(status)
