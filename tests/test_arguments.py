@@ -206,8 +206,3 @@ def test_a_device_file_is_an_output_for_all(monkeypatch):
     command = with_flag(SCORES, "--outputs_path", "/dev/null")
     command = with_flag(command, "--scores_path", "/dev/null")
     check_paths(parse_arguments(command.split()))
-
-
-def test_finetuned_parameters_may_replace_the_pretrained_ones():
-    command = with_flag(FINETUNE_SOME, "--writing_params_path", "some.params")
-    check_paths(parse_arguments(command.split()))

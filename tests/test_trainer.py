@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
 from dataset import CharCorruptionDataset
-from fast import gradients, packing
+from fast import packing
 from model import GPT, GPTConfig
 from runs.inputs import InputError
 from trainer import (
@@ -136,19 +136,18 @@ def test_training_is_the_references(known_variant, schedule):
 
 
 def test_betas_clipping_decay_and_rate_are_used():
-    x, y = ragged_rows()
-    results = []
-    for changed in (
-        {},
-        {"betas": (0.5, 0.6)},
-        {"grad_norm_clip": 1e-9},
-        {"weight_decay": 0.5},
-        {"learning_rate": 0.02},
+    results = set()
+    for name, value in (
+        ("max_epochs", 2),
+        ("betas", (0.5, 0.6)),
+        ("grad_norm_clip", 1e-9),
+        ("weight_decay", 0.5),
+        ("learning_rate", 0.02),
     ):
         model = model_of()
-        train(model, x, y, **changed)
-        results.append(model.head.weight.detach())
-    assert all(not torch.allclose(results[0], other, rtol=1e-4) for other in results[1:])
+        train(model, *ragged_rows(), **{name: value})
+        results.add(model.head.weight.sum().item())
+    assert len(results) == 5
 
 
 def test_biases_are_not_decayed_and_all_else_is(known_variant):
@@ -188,14 +187,6 @@ def test_the_learning_rate_is_the_references(warmup, final):
     assert min(found[-331:]) == 0.1
 
 
-def test_the_learning_rate_rises_again():
-    """At p = 0, 1/2, 1, 3/2, 2, 5/2, 3, 3.3."""
-    places = (0, 0.5, 1, 1.5, 2, 2.5, 3, 3.3)
-    found = [learning_rate_factor(100 + p * 400, 100, 500) for p in places]
-    end = 0.5 * (1 + math.cos(math.pi * 3.3))
-    assert found == pytest.approx([1, 0.5, 0.1, 0.5, 1, 0.5, 0.1, end])
-
-
 def test_tokens_count_every_target_position():
     """PAD included, and what is cropped; a second run begins anew."""
     x, y = ragged_rows()
@@ -223,14 +214,6 @@ def test_the_writer_gets_loss_and_rate_of_each_step():
     assert writer.of("train/lr") == [PEAK] * 6  # without lr_decay
 
 
-def test_progress_goes_to_standard_error(capsys):
-    train(model_of(), *ragged_rows(), lr_decay=True, warmup_tokens=1, final_tokens=300)
-    rate = reference.learning_rate(2 * ROWS * LENGTH, PEAK, 1, 300)
-    out, err = capsys.readouterr()
-    assert "epoch 2/2, step 6/6: loss " in err and f"lr {rate:.2e}" in err
-    assert err.count("\n") == 1 and "epoch" not in out
-
-
 # ---- padding --------------------------------------------------------------------------------
 
 
@@ -252,15 +235,6 @@ def test_only_what_the_loss_depends_on_is_computed(monkeypatch, known_variant):
     after_attention = ("blocks.1.attn.proj", "blocks.1.mlp", "head")
     assert seen == {name: targets if name in after_attention else up_to_the_last for name in seen}
     assert len(seen) == 5
-
-
-@pytest.mark.parametrize("times", [1, 8])
-def test_a_batch_of_padding_alone_does_no_harm(monkeypatch, times):
-    monkeypatch.setitem(gradients.TOKENS_AT_ONCE, "cpu", 50)
-    x, y = ragged_rows(times)
-    model = model_of()
-    train(model, x, 0 * y, batch_size=40)
-    assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
 # ---- order and reproducibility --------------------------------------------------------------
@@ -437,14 +411,6 @@ def test_path_and_model_may_be_set_later_as_the_course_does(tmp_path):
     assert identical(torch.load(path, weights_only=True), copied(other))
 
 
-def test_the_callers_model_itself_is_trained():
-    model = model_of()
-    parameters, before = list(model.parameters()), copied(model)
-    trainer = train(model, *ragged_rows())
-    assert trainer.model is model and not identical(copied(model), before)
-    assert all(now is then for now, then in zip(model.parameters(), parameters, strict=True))
-
-
 # ---- what cannot go on ----------------------------------------------------------------------
 
 
@@ -547,28 +513,14 @@ def test_several_processes_need_a_seed(monkeypatch):
 
 
 def test_the_defaults_are_the_courses():
-    expected = {
-        "max_epochs": 10,
-        "batch_size": 64,
-        "learning_rate": 3e-4,
-        "betas": (0.9, 0.95),
-        "grad_norm_clip": 1.0,
-        "weight_decay": 0.1,
-        "lr_decay": False,
-        "warmup_tokens": 375e6,
-        "final_tokens": 260e9,
-        "ckpt_path": None,
-        "num_workers": 0,
-        "writer": None,
-        "seed": None,
-        "device": None,
-        "precision": "float32",
-        "micro_batch_size": None,
-    }
-    assert dataclasses.asdict(TrainerConfig()) == expected
+    expected = dict(max_epochs=10, batch_size=64, learning_rate=3e-4, betas=(0.9, 0.95))
+    expected |= dict(grad_norm_clip=1.0, weight_decay=0.1, lr_decay=False, ckpt_path=None)
+    expected |= dict(warmup_tokens=375e6, final_tokens=260e9, num_workers=0, writer=None)
+    ours = dict(seed=None, device=None, precision="float32", micro_batch_size=None)
+    assert dataclasses.asdict(TrainerConfig()) == expected | ours
     given = {name: object() for name in expected}
     config = TrainerConfig(**given)
-    assert {name: getattr(config, name) for name in expected} == given
+    assert all(getattr(config, name) is given[name] for name in given)
 
 
 @pytest.mark.parametrize("name", ["epochs", "lr", "_seed", "checkpointer"])
