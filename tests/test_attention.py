@@ -74,10 +74,6 @@ def test_too_many_positions_are_refused_with_both_numbers(known_variant):
             attention(torch.randn(1, T, C))
 
 
-def test_an_empty_batch_stays_empty(known_variant):
-    assert make_attention(known_variant)(torch.zeros(0, 3, C)).shape == (0, 3, C)
-
-
 # ---- dropout --------------------------------------------------------------------------------
 
 

@@ -8,20 +8,14 @@ import math
 import pytest
 import reference
 import torch
-from baseline import baseline_answer, vocabulary
-from conftest import ROOT
+from baseline import baseline_answer
 from models import MASK_ID, MeanAttention, draw_prompts, make_baseline, make_writer
 from torch import nn
-from torch.testing import assert_close
 
 import fast.decoding as decoding
 from attention import VARIANTS
-from dataset import CharCorruptionDataset, parse_questions
-from fast.decoding import Answer, CachedDecoder, UncachedDecoder, generate
-from fast.kv_cache import KVCache
-from recipe import COURSE
+from fast.decoding import Answer, generate
 
-COURSE_FILES = ROOT.parent / "shared" / "cs224n-data"
 V, LAYERS, HEADS = 12, 2, 3
 SIZES = {"vocab_size": V, "block_size": 8, "n_layer": LAYERS, "n_head": HEADS, "n_embd": 6}
 POSITIONS = {"vanilla": 8, "synthesizer": 7}
@@ -172,56 +166,6 @@ def test_memory_that_was_not_written_does_not_matter(known_variant):
         torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not COURSE_FILES.is_dir(), reason="the course's files are not here")
-def test_the_courses_questions(known_variant):
-    """Random parameters of the course's sizes: the same text as one question at a time."""
-    corpus = (COURSE_FILES / "wiki.txt").read_text(encoding="utf-8")
-    data = (COURSE_FILES / "birth_dev.tsv").read_text(encoding="utf-8")
-    questions = [question.text for question in parse_questions(data)[:30]]
-    dataset = CharCorruptionDataset(corpus, COURSE.block_size)
-    stoi, itos = vocabulary(corpus), dataset.itos
-    assert stoi == dataset.stoi
-    sizes = {"vocab_size": len(stoi), "block_size": 128, "n_layer": 4, "n_head": 8, "n_embd": 256}
-    model = make_writer(known_variant, sizes, 1, 0.05, mask=1)
-    baseline = make_baseline(known_variant, sizes, model.state_dict())
-    texts = [baseline_answer(baseline, question, stoi, itos, 16) for question in questions]
-    assert len(set(texts)) > 15 and {len(text) for text in texts} == {16}
-    # Such a model hardly writes ⁇: here the character ends an answer that does so after the most
-    # different lengths.
-    stop = max(sorted(set("".join(texts))), key=lambda c: len({text.find(c) for text in texts}))
-    prompts = [[stoi[char] for char in question + reference.MASK] for question in questions]
-    for batch_size in (13, 256):
-        answers = ids_of(model, prompts, stoi[stop], 16, batch_size=batch_size)
-        found = ["".join(itos[i] for i in ids) for ids in answers]
-        assert found == [text.split(stop)[0] for text in texts]
-
-
-def test_decoders_forget_and_take_rows(known_variant):
-    """The logits are the reference's of what each row has read and not forgotten."""
-    model = make_writer(known_variant, SIZES, dtype=torch.float64).eval()
-    texts = draw_prompts([2, 4, 1], V) + [[]]
-    cache = KVCache(LAYERS, 8, torch.zeros(len(texts), dtype=torch.long))
-    for decoder in (CachedDecoder(model, cache, texts), UncachedDecoder(model, texts)):
-        rows = [list(text) for text in texts]
-
-        def read(ids, decoder=decoder, rows=rows):
-            for text, i, logits in zip(rows, ids, decoder.next_logits(ids), strict=True):
-                text.append(i)
-                idx = torch.tensor([text])
-                expected = reference.gpt_logits(model.state_dict(), idx, LAYERS, HEADS)
-                assert_close(logits, expected[0, -1], rtol=1e-10, atol=1e-10)
-
-        read([3, 4, 5, 6])
-        decoder.forget([0, 3])
-        rows[0].pop(), rows[3].pop()
-        read([7, 2, 2, 8])
-        decoder.forget([])
-        decoder.take([2, 0, 0, 3, 2])
-        rows[:] = [list(rows[row]) for row in (2, 0, 0, 3, 2)]
-        read([9, 3, 4, 5, 2])
-
-
 # ---- the work -------------------------------------------------------------------------------
 
 
@@ -308,11 +252,3 @@ def test_rows_that_have_stopped_drop_out_once_they_are_half():
     # ids 17, 10, 8 and 3 stop after 3, 10, 12 and 17 steps.
     assert [len(call) for call in model.calls] == [4] * 10 + [2] * 2 + [1] * 5
     assert model.calls[10] == [[13], [18]]
-
-
-def test_without_a_cache_prompts_of_one_length_run_together():
-    model = Counting(cached=False)
-    answers = ids_of(model, [[5], [6], [6], [5, 5]], 8, 32, batch_size=2)
-    assert answers == [[6, 7], [7], [7], [6, 7]]
-    shapes = [(len(call), len(call[0])) for call in model.calls]
-    assert shapes == [(2, 1), (2, 2), (1, 3), (1, 1), (1, 2), (1, 2), (1, 3), (1, 4)]

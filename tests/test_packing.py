@@ -96,14 +96,12 @@ def tokens_of(y):
 
 
 def padded_by_hand(x, rows, tokens, layers, n_head):
-    """x (N, layers · C) in (layers, B, nh, T', hs), number by number."""
-    (B, T), hs = rows.padded_shape, x.size(1) // (layers * n_head)
-    padded = torch.zeros(layers, B, n_head, T, hs, dtype=x.dtype)
+    """x (N, layers · C) in (layers, B, nh, T', hs)."""
+    B, T = rows.padded_shape
+    heads = x.view(len(x), layers, n_head, -1)
+    padded = torch.zeros(layers, B, n_head, T, heads.size(-1))
     for number, (row, t) in enumerate(tokens):
-        for layer in range(layers):
-            for head in range(n_head):
-                first = (layer * n_head + head) * hs
-                padded[layer, row, head, t] = x[number, first : first + hs]
+        padded[:, row, :, t] = heads[number]
     return padded
 
 

@@ -1,7 +1,7 @@
 """
 The fast way of training gives what the baseline gives: the loss, the gradient of every parameter,
 and the parameters after many steps. Dropout is off; test_dropout.py is about that. In bfloat16 the
-results differ; here is what stays in float32, and that the loss falls as it does in float32.
+results differ a little; here is by how much, and what stays in float32.
 """
 
 import math
@@ -11,7 +11,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from baseline import baseline_epoch, baseline_optimizer
-from conftest import ROOT
 from models import MeanAttention, enlarge, make_baseline, make_gpt
 from torch import nn
 from torch.testing import assert_close
@@ -21,7 +20,6 @@ import fast.gradients as gradients
 import fast.packing as packing
 import trainer as module
 from attention import VARIANTS
-from dataset import CharCorruptionDataset
 from fast.gradients import BatchGradient
 from trainer import Trainer, TrainerConfig
 
@@ -121,34 +119,16 @@ def test_loss_and_gradients_are_the_baselines(
     baseline, model = make_pair(known_variant, dtype)
     x, y = BATCHES[targets](24)
     expected = expected_gradients(baseline, x, y)
-    for tokens, threads in ((None, 1), (40, 1), (150, 1), (40, 3), (300, 2)):
+    for tokens, threads in ((None, 1), (40, 1), (40, 3), (300, 2)):
         monkeypatch.setitem(gradients.TOKENS_AT_ONCE, "cpu", tokens)
         check_gradients(fast_gradients(model, x, y, threads=threads), expected, tolerance)
-    for rows in (1, 7, 24, 1000):
+    for rows in (1, 7, 1000):
         found = fast_gradients(model, x, y, micro_batch_size=rows)
         check_gradients(found, expected, tolerance)
-    for tokens, positions in ((1, 1), (16, 5), (512, 64)):
+    for tokens, positions in ((1, 1), (512, 64)):
         monkeypatch.setattr(packing, "TOKENS_MULTIPLE", tokens)
         monkeypatch.setattr(packing, "POSITIONS_MULTIPLE", positions)
         check_gradients(fast_gradients(model, x, y), expected, tolerance)
-
-
-@pytest.mark.parametrize("rows", [1, 7, 1000])
-def test_micro_batches_hold_each_row_with_a_target_once(rows):
-    _, model = make_pair("vanilla")
-    x, y = rows_with_holes(24)
-    sizes = []
-    model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    fast_gradients(model, x, y, micro_batch_size=rows)
-    assert max(sizes) <= rows and sum(sizes) == (y != 0).any(dim=1).sum()
-
-
-@pytest.mark.parametrize("n_layer", [1, 3])
-def test_any_number_of_layers(known_variant, n_layer):
-    """The last one does less than the others; here it is the only one too."""
-    baseline, model = make_pair(known_variant, torch.float64, n_layer=n_layer)
-    x, y = finetuning_rows(24)
-    check_gradients(fast_gradients(model, x, y), expected_gradients(baseline, x, y), 1e-13)
 
 
 ODD_TARGETS = {
@@ -161,8 +141,10 @@ ODD_TARGETS = {
 
 
 @pytest.mark.parametrize("name", ODD_TARGETS)
-def test_odd_batches(known_variant, name):
-    baseline, model = make_pair(known_variant, torch.float64)
+@pytest.mark.parametrize("n_layer", [1, 3])
+def test_odd_batches_and_any_number_of_layers(known_variant, name, n_layer):
+    """The last layer does less than the others; it may be the only one."""
+    baseline, model = make_pair(known_variant, torch.float64, n_layer=n_layer)
     y = torch.tensor(ODD_TARGETS[name])
     x = torch.randint(1, V, y.shape)
     loss, grads = fast_gradients(model, x, y)
@@ -184,19 +166,6 @@ def test_every_variant_is_trained_packed_as_unpacked(variant):
             logits, only = model(x, y, loss_only=True)
             assert logits is None
             assert_close(only, loss, rtol=1e-12, atol=0)
-
-
-def test_nothing_after_a_rows_last_target_matters(known_variant):
-    """To the bit: other ids there give the same loss and gradients."""
-    _, model = make_pair(known_variant)
-    x, y = finetuning_rows(24)
-    later = torch.arange(T) >= packing.row_lengths(y)[:, None]
-    assert 24 < later.sum() < y.numel() - 24
-    loss, grads = fast_gradients(model, x, y)
-    loss2, grads2 = fast_gradients(model, torch.where(later, (x + 1) % V, x), y)
-    assert torch.equal(loss, loss2) and all(torch.equal(grads[n], grads2[n]) for n in grads)
-    earlier = torch.where(later, x, (x + 1) % V)
-    assert not torch.equal(loss, fast_gradients(model, earlier, y)[0])
 
 
 # ---- threads --------------------------------------------------------------------------------
@@ -372,29 +341,3 @@ def test_bfloat16_gradients_are_about_the_same(known_variant, threads, small_mic
     whole = math.sqrt(sum(grad.norm().item() ** 2 for grad in grads2.values()))
     distance = math.sqrt(sum((grads[n] - grads2[n]).norm().item() ** 2 for n in grads))
     assert 1e-4 < distance / whole < 0.03
-
-
-def mean_losses(documents, seed, precision):
-    """Of four times 25 steps of a small model on real documents."""
-    torch.manual_seed(seed)
-    data = CharCorruptionDataset("\n".join(documents), 64)
-    sizes = {"vocab_size": data.vocab_size, "block_size": 64, "n_layer": 2, "n_head": 4}
-    model = make_gpt("vanilla", {**sizes, "n_embd": 32}, **DROPOUT)
-    settings = {"max_epochs": 10, "batch_size": 16, "learning_rate": 2e-3, "lr_decay": True}
-    settings |= {"warmup_tokens": 10_000, "final_tokens": 100_800}
-    losses = train(model, data, seed=seed, precision=precision, **settings)
-    return torch.tensor(losses, dtype=torch.float64).view(4, 25).mean(dim=1)
-
-
-@pytest.mark.slow
-def test_the_loss_falls_in_bfloat16_as_in_float32():
-    """
-    Another seed moves the curve by several hundredths of a nat, bfloat16 by far less. Parameters
-    rounded to bfloat16 after each step would move it by half as much as a seed does.
-    """
-    documents = (ROOT / "wiki.txt").read_text(encoding="utf-8").split("\n")[:160]
-    curves = torch.stack([mean_losses(documents, seed, "float32") for seed in range(3)])
-    spread = (curves.amax(dim=0) - curves.amin(dim=0)).mean()
-    distance = (mean_losses(documents, 0, "bfloat16") - curves[0]).abs().mean()
-    assert curves[0, 0] - curves[0, -1] > 0.5 and 0.01 < spread < 0.2
-    assert 0 < distance < 0.1 * spread
