@@ -32,7 +32,7 @@ WIKI = Documents(
             "Ann Lee. Ann Lee was born in Leeds .",
             "Entry for Bob Whist. B. Whist is from St. Ives .",
             "Cy Ng. Cy Ng, a Yorkshire man, was born in York .",
-            "Di Mo. Di Mo was Yorkshire's best .",
+            "Di Mo. Di Mo was Yorkshire's best, and a McHull .",
             padded("Eve Inn. Eve Inn", READ, "Bonn"),
             padded("Flo Day. Flo Day", READ + 1, "Bonn"),
             "Gus Ray. Gus Ray left Bonn late .",
@@ -49,7 +49,8 @@ WIKI = Documents(
         ("Ann Lee", "Leeds", "early"),
         ("Bob Whist", "St. Ives", "early"),
         ("Cy Ng", "York", "early"),
-        ("Di Mo", "York", "absent"),  # part of another word
+        ("Di Mo", "York", "absent"),  # the start of another word
+        ("Di Mo", "Hull", "absent"),  # the end of another word
         ("Ann Lee", "York", "absent"),
         ("Eve Inn", "Bonn", "early"),
         ("Flo Day", "Bonn", "late"),

@@ -93,7 +93,11 @@ def test_each_variant_is_finetuned_from_its_own_parameters(monkeypatch, seeds):
     ]
 
 
-@pytest.mark.parametrize("settings", ["recipe=course", "seed=1"])  # the second has no parameters
+@pytest.mark.parametrize(
+    "settings",
+    ["recipe=course", pytest.param("seed=1", marks=pytest.mark.slow)],
+    ids=["no seed", "no parameters"],
+)
 def test_a_folder_that_is_no_run(seeds, settings, capsys):
     with pytest.raises(SystemExit, match="2"):
         seeds(settings)

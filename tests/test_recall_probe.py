@@ -290,6 +290,7 @@ def test_refusals(trained, tmp_path, capsys):
     assert (folder / "out.tsv").read_text() == "as it was"
 
 
+@pytest.mark.slow
 def test_as_a_process(tmp_path):
     (tmp_path / "wiki.txt").write_text("x")
     command = [sys.executable, ROOT / "tools" / "experiments" / "recall.py"]
