@@ -66,7 +66,7 @@ COURSE = Recipe(
     ),
 )
 
-# For 320 people with one short sentence each (tools/make_corpus.py --size quick), found by
+# For 320 people with one short sentence each (tools/corpus/make_corpus.py --size quick), found by
 # experiment. 250 epochs of 20 batches are 5,000 steps: the facts are learned between step 2,000
 # and 5,000, and small batches buy steps cheaply. Dropout, which helps over the course's 15,000
 # steps, delays that beyond a laptop's patience. Pretraining goes the cosine down once. The low
