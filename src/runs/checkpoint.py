@@ -19,7 +19,7 @@ import torch.nn as nn
 
 from attention import VARIANTS
 from runs.console import note
-from runs.files import write_atomically
+from runs.files import is_special, write_atomically
 from runs.inputs import InputError, errors_name
 
 # What DataParallel and torch.compile put before every name of a state dict.
@@ -44,13 +44,14 @@ def digest(content: bytes) -> str:
 
 def save_params(model: nn.Module, path: str, meta: dict | None = None) -> None:
     """
-    Writes the model's state dict to path: all of it or nothing. With meta, also PARAMS.json.
+    Writes the model's state dict to path: all of it or nothing. With meta, also PARAMS.json,
+    unless path is a device such as /dev/null.
 
     Raises InputError if a file cannot be written.
     """
     state = {name: tensor.detach().cpu() for name, tensor in unwrap(model).state_dict().items()}
     content = write_tensors(path, state)
-    if meta is not None:
+    if meta is not None and not is_special(path):
         text = json.dumps({**meta, "sha256": digest(content)}, indent=1) + "\n"
         write_atomically(meta_path(path), lambda file: file.write(text.encode("utf-8")))
 
