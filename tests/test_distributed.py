@@ -253,9 +253,12 @@ def test_processes_that_were_stopped_resume_together(folder):
     assert whole.returncode == 0, whole.stderr
     resume = folder / "a.params.resume"
     process = start(*command.split(), "a.params", cwd=folder)
-    while not resume.exists():
+    writes = set()
+    while len(writes) < 2:  # the first comes before the first step
         time.sleep(0.01)
         assert process.poll() is None, process.communicate()
+        if resume.exists():
+            writes.add(resume.stat().st_mtime_ns)
     process.terminate()
     _, err = process.communicate(timeout=240)
     assert process.returncode != 0 and "a.params.resume holds the run up to " in err
