@@ -20,6 +20,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 import torch  # noqa: E402
 from IPython import get_ipython  # noqa: E402
 
+from runs.inputs import InputError, read_text  # noqa: E402
 from trainer import Trainer, TrainerConfig  # noqa: E402
 
 if get_ipython() is not None:
@@ -75,6 +76,22 @@ def one_cosine(
     )
 
 
+def read_in_two(path: str | Path, least: int) -> tuple[str, str]:
+    """
+    The text of a file without its last tenth, and the last tenth: of the lines, or, where there
+    are few, of the characters. Raises InputError for a text that is not UTF-8 or has fewer than
+    `least` characters.
+    """
+    text = read_text(str(path))
+    if len(text) < least:
+        raise InputError(f"{path}: {len(text)} characters; a text of at least {least} is needed")
+    lines = text.splitlines(keepends=True)
+    cut = sum(map(len, lines[: len(lines) * 9 // 10]))
+    if not 0.8 < cut / len(text) < 0.95:
+        cut = len(text) * 9 // 10
+    return text[:cut], text[cut:]
+
+
 def device_of(model: torch.nn.Module) -> torch.device:
     return next(model.parameters()).device
 
@@ -104,7 +121,7 @@ def attention_weights(model: torch.nn.Module, ids) -> torch.Tensor:
 
 def losses(trainer: Trainer) -> tuple[list[int], list[float]]:
     """Steps and training losses in nats from a Trainer's log: one mean for every ten steps."""
-    records = trainer.log.records
+    records = [record for record in trainer.log.records if "loss" in record]
     return [record["step"] for record in records], [record["loss"] for record in records]
 
 

@@ -209,9 +209,8 @@ class NameDataset(Dataset):
         self.stoi, self.itos = pretraining_dataset.stoi, pretraining_dataset.itos
         self.vocab_size = pretraining_dataset.vocab_size
         self.block_size = pretraining_dataset.block_size
-        ascii_data = data.encode("ascii", "ignore").decode("ascii")
-        self.dropped = len(data) - len(ascii_data)
-        self.data = parse_questions(ascii_data)
+        self.dropped = len(data) - len(ascii_only(data))
+        self.data = [drop_characters(question) for question in parse_questions(data)]
         self._x = np.full((len(self.data), self.block_size), self.stoi[PAD_CHAR], dtype=np.int32)
         self._y = self._x.copy()
         for row, question in enumerate(self.data):
@@ -248,6 +247,24 @@ class NameDataset(Dataset):
         x, _ = input_and_target(self._x[indices])
         _, y = input_and_target(self._y[indices])
         return list(zip(x, y, strict=True))
+
+
+def ascii_only(text: str) -> str:
+    return text.encode("ascii", "ignore").decode("ascii")
+
+
+def drop_characters(question: Question) -> Question:
+    """The question without characters outside ASCII. Raises ValueError if nothing else is left."""
+    line, text, place = question
+    fields = {"question": text} if place is None else {"question": text, "place": place}
+    for name, field in fields.items():
+        fields[name] = ascii_only(field).strip()
+        if not fields[name]:
+            raise ValueError(
+                f"line {line}: the {name} has no ASCII character; others are dropped, as in "
+                "the course's code"
+            )
+    return Question(line, fields["question"], fields.get("place"))
 
 
 def refuse_reserved(data: str) -> None:

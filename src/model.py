@@ -121,7 +121,7 @@ class GPT(nn.Module):
         self.blocks = nn.Sequential(*[Block(config) for _ in range(config.n_layer)])
         self.ln_f = nn.LayerNorm(config.n_embd)
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
-        self.block_size = config.block_size
+        self.block_size, self.vocab_size = config.block_size, config.vocab_size
         attentions = [block.attn for block in self.blocks]
         self.max_positions = min(getattr(a, "max_positions", self.block_size) for a in attentions)
         self.supports_packing = all(getattr(a, "supports_packing", False) for a in attentions)

@@ -29,29 +29,31 @@ import torch.nn as nn
 from arguments import check_paths, log_path, parse_arguments, resume_path
 from dataset import (
     MASK_CHAR,
-    PAD_CHAR,
     CharCorruptionDataset,
-    NameDataset,
     Question,
-    describe,
-    parse_questions,
-    refuse_reserved,
 )
 from fast.decoding import Answer, generate
 from model import GPT, GPTConfig
+from reading import (
+    ANSWER_LENGTH,
+    encode_prompts,
+    note_unusual_corpus,
+    note_unusual_questions,
+    read_corpus,
+    read_names,
+    read_questions,
+)
 from recipe import COURSE, RECIPES, Recipe, Training
-from runs.checkpoint import digest, load_params, meta_path, save_params
+from runs.checkpoint import digest, load_params, meta_path, save_params, unwrap
 from runs.console import command, note
 from runs.device import PRECISIONS, choose_device, keep_freed_memory
 from runs.distributed import first_process_speaks, is_first_process, process_group
 from runs.files import is_special, sole_writer, write_lines
-from runs.inputs import InputError, errors_name, read_text
+from runs.inputs import InputError, errors_name
 from runs.progress import tensorboard_writer
 from runs.resume import Checkpointer, Stopped, digest_of_code, digest_of_state
 from trainer import NotFiniteError, OutOfMemoryError, Trainer, TrainerConfig
 from utils import score_places, set_seed
-
-ANSWER_LENGTH = 32  # characters of a prediction at most
 
 
 def pretrain(
@@ -97,15 +99,7 @@ def finetune(
     """
     scratch = reading_params_path is None
     training = recipe.finetune_without_pretraining if scratch else recipe.finetune
-    text = read_text(finetune_corpus_path)
-    note_blank_lines(finetune_corpus_path, text)
-    with errors_name(finetune_corpus_path):
-        dataset = NameDataset(pretrain_dataset, text)
-    if dataset.dropped:
-        print(
-            f"{finetune_corpus_path}: {dataset.dropped} characters outside ASCII dropped, "
-            "as in the course's code"
-        )
+    dataset = read_names(finetune_corpus_path, pretrain_dataset)
     if not scratch:
         load_params(model, reading_params_path, what_to_give, meta)
     tconf = trainer_config(training, pretrain_dataset, block_size, finetune_lr, writer, settings)
@@ -194,14 +188,12 @@ def evaluate(
     scores_path: where to write scores_table(), or None. Returns (total, correct) as
     evaluate_places does.
     """
-    text = read_text(eval_corpus_path)
-    note_blank_lines(eval_corpus_path, text)
+    model = unwrap(model)
+    questions = read_questions(eval_corpus_path)
     with errors_name(eval_corpus_path):
-        questions = parse_questions(text)
-        prompts = [
-            encode_prompt(question, pretrain_dataset, model.max_positions, eval_corpus_path)
-            for question in questions
-        ]
+        positions = model.max_positions
+        prompts = encode_prompts(questions, pretrain_dataset, positions, eval_corpus_path)
+    note_unusual_questions(eval_corpus_path, questions)
     answers = generate(model, prompts, pretrain_dataset.stoi[MASK_CHAR], ANSWER_LENGTH, beam)
     texts = ("".join(pretrain_dataset.itos[i] for i in answer.ids) for answer in answers)
     # An untrained model may answer with line ends; they would shift the lines of the file.
@@ -242,50 +234,6 @@ def scores_table(
             known.append(f"{bool(answer.proven):d}")
         probability = f"{math.exp(answer.log_probability):.6g}"
         yield "\t".join((question.text, place.replace("\t", " "), probability, *known))
-
-
-def encode_prompt(
-    question: Question, pretrain_dataset: CharCorruptionDataset, max_positions: int, path: str
-) -> list[int]:
-    """
-    `question ⁇` as ids, without the characters that are not in the vocabulary. Raises ValueError
-    if the model has no position for one of them.
-    """
-    known = pretrain_dataset.stoi.keys() - {MASK_CHAR, PAD_CHAR}
-    unknown = sorted(set(question.text) - known)
-    if unknown:
-        note(
-            f"warning: {path}: line {question.line}: {describe(unknown)} not in the pretraining "
-            "corpus; left out of the question"
-        )
-    ids = [pretrain_dataset.stoi[char] for char in question.text if char in known]
-    ids.append(pretrain_dataset.stoi[MASK_CHAR])
-    if len(ids) > max_positions:
-        raise ValueError(
-            f"line {question.line}: the question takes {len(ids)} characters with its "
-            f"{MASK_CHAR}; the model takes {max_positions}"
-        )
-    return ids
-
-
-def read_corpus(path: str, block_size: int) -> CharCorruptionDataset:
-    """The pretraining dataset of a corpus file, without its blank lines (with a note)."""
-    text = read_text(path)
-    note_blank_lines(path, text)
-    with errors_name(path):
-        refuse_reserved(text)  # here, where its line numbers are the file's
-        documents = [line for line in text.split("\n") if line.strip()]
-        if not documents:
-            raise ValueError("no document in it")
-        ending = "\n" if text.endswith("\n") else ""
-        return CharCorruptionDataset("\n".join(documents) + ending, block_size)
-
-
-def note_blank_lines(path: str, text: str) -> None:
-    """Prints how many blank lines of a file are skipped. The last line's end counts as none."""
-    blank = sum(not line.strip() for line in text.removesuffix("\n").split("\n"))
-    if blank and text.strip():
-        print(f"{path}: {blank} blank {'line' if blank == 1 else 'lines'} skipped")
 
 
 def make_checkpointer(
@@ -337,8 +285,12 @@ def carry_out(args: argparse.Namespace) -> None:
     config = GPTConfig(dataset.vocab_size, recipe.block_size, **recipe.model_settings(), **flags)
     model = GPT(config).to(device)
     meta = describe_params(args, config, dataset)
+    if args.function == "pretrain":
+        note_unusual_corpus(args.pretrain_corpus_path, dataset)
     if args.function == "evaluate":
-        load_params(model, args.reading_params_path, what_to_give, meta)
+        found = load_params(model, args.reading_params_path, what_to_give, meta)
+        if found.get("function") == "pretrain":
+            note(f"note: {args.reading_params_path} is pretrained, and not finetuned to answer")
         path, scores_path = args.outputs_path, args.scores_path
         evaluate(model, dataset, args.eval_corpus_path, path, scores_path, args.beam)
     elif is_first_process():
@@ -368,6 +320,11 @@ def carry_out_training(
     else:
         paths = args.reading_params_path, args.finetune_corpus_path
         _, trainer = finetune(*paths, dataset, recipe.block_size, model, meta=meta, **settings)
+        if args.reading_params_path is None:
+            note(
+                "note: without --reading_params_path training starts from scratch, "
+                f"for {trainer.config.max_epochs} epochs"
+            )
     if args.precision == "auto" and trainer.precision != PRECISIONS["float32"]:
         note(
             "note: matmuls are in bfloat16, which this machine multiplies in hardware; "

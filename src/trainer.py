@@ -15,6 +15,7 @@ Under torchrun several processes train together, each on its share of every batc
 import contextlib
 import math
 from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from fast.gradients import BatchGradient
 from runs.checkpoint import check_state, save_params, unwrap
-from runs.device import choose_device, choose_precision
+from runs.device import PRECISIONS, choose_device, choose_precision
 from runs.distributed import rank_and_size
 from runs.inputs import InputError
 from runs.progress import LossLog, Progress
@@ -45,6 +46,21 @@ class OutOfMemoryError(InputError):
         self.rows = rows
 
 
+# What numbers a setting may have: their kind, the least and the largest.
+RANGES = {
+    "max_epochs": (Integral, 1, math.inf),
+    "batch_size": (Integral, 1, math.inf),
+    "micro_batch_size": (Integral, 1, math.inf),
+    "num_workers": (Integral, 0, math.inf),
+    "seed": (Integral, 0, 2**32 - 1),
+    "learning_rate": (Real, 0, 1e300),
+    "grad_norm_clip": (Real, 0, math.inf),
+    "weight_decay": (Real, 0, 1e300),
+    "warmup_tokens": (Real, 0, math.inf),
+    "final_tokens": (Real, 0, math.inf),
+}
+
+
 def may_change(default: Any) -> Any:
     """A setting of TrainerConfig that may change when a run is resumed: it is not the run's."""
     return field(default=default, metadata={"identifies_run": False})
@@ -54,7 +70,8 @@ def may_change(default: Any) -> Any:
 class TrainerConfig:
     """
     The settings of a run. All but those marked may_change() identify it: a resume with another
-    value is refused. Raises TypeError for a setting that does not exist.
+    value is refused. Raises TypeError for a setting that does not exist and ValueError for one out
+    of range, at construction and at every later assignment.
     """
 
     max_epochs: int = 10
@@ -78,7 +95,28 @@ class TrainerConfig:
         if name not in self.__dataclass_fields__:
             known = ", ".join(self.__dataclass_fields__)
             raise TypeError(f"TrainerConfig: there is no setting {name!r}; there are {known}")
+        optional = value is None and self.__dataclass_fields__[name].default is None
+        if name in RANGES and not optional:
+            kind, least, most = RANGES[name]
+            number = isinstance(value, kind) and not isinstance(value, bool)
+            if not number or not least <= float(value) <= most:
+                what = "whole number" if kind is Integral else "number"
+                raise ValueError(
+                    f"TrainerConfig: {name} is {value!r}; a {what} from {least} to {most} is "
+                    "expected"
+                )
+        if name == "precision" and value not in ("auto", *PRECISIONS):
+            known = ", ".join(("auto", *PRECISIONS))
+            raise ValueError(f"TrainerConfig: precision is {value!r}; there are {known}")
         super().__setattr__(name, value)
+
+    @classmethod
+    def of(cls, config: Any) -> "TrainerConfig":
+        """A TrainerConfig with the settings of another object, such as the course's own one."""
+        if isinstance(config, TrainerConfig):
+            return config
+        names = [setting.name for setting in fields(cls) if hasattr(config, setting.name)]
+        return cls(**{name: getattr(config, name) for name in names})
 
 
 class Trainer:
@@ -98,8 +136,11 @@ class Trainer:
     ):
         self.train_dataset = train_dataset
         self.test_dataset = test_dataset
-        self.config = config
-        self.device = torch.device(config.device or choose_device())
+        self.config = config = TrainerConfig.of(config)
+        for name, dataset in (("train_dataset", train_dataset), ("test_dataset", test_dataset)):
+            if dataset is not None and len(dataset) == 0:
+                raise ValueError(f"Trainer: the {name} is empty")
+        self.device = choose_device(config.device)
         self.precision = choose_precision(config.precision, self.device)
         self.rank, self.processes = rank_and_size()
         if self.processes > 1 and config.seed is None:
@@ -142,14 +183,14 @@ class Trainer:
             while self.epoch < config.max_epochs:
                 self._train_epoch(gradient, progress, keeper)
                 self.check_parameters()
-                test_loss = None
-                if self.test_dataset is not None:
+                if self.test_dataset is None:
+                    self.save_checkpoint()
+                else:
                     test_loss = self._test_loss(gradient)
-                if test_loss is None:
-                    self.save_checkpoint()
-                elif test_loss < self.best_loss:
-                    self.best_loss = test_loss
-                    self.save_checkpoint()
+                    self._tell_test_loss(test_loss, progress)
+                    if test_loss < self.best_loss:
+                        self.best_loss = test_loss
+                        self.save_checkpoint()
                 self.epoch, self.step = self.epoch + 1, 0
 
     def _train_epoch(self, gradient, progress, keeper):
@@ -271,6 +312,13 @@ class Trainer:
         mean = sum(losses) / len(losses)
         self._check_finite("test loss", mean)
         return mean
+
+    def _tell_test_loss(self, test_loss, progress):
+        epoch, epochs = self.epoch + 1, self.config.max_epochs
+        progress.message(f"epoch {epoch}/{epochs}: test loss {test_loss:.4f}")
+        self.log.add_test_loss(progress.step, epoch, test_loss)
+        if self.config.writer is not None:
+            self.config.writer.add_scalar("test/loss", test_loss, progress.step)
 
     def _batches(self, dataset, epoch, first=0):
         """The batches of an epoch from number `first` on, in the dataset's order."""

@@ -18,7 +18,7 @@ def folder(tmp_path, monkeypatch):
     commands.set_up(tmp_path, monkeypatch)
     commands.some_params()
     with monkeypatch.context() as patch:
-        patch.setattr(run, "read_text", lambda *_: pytest.fail("something was read"))
+        patch.setattr(run, "read_corpus", lambda *_: pytest.fail("something was read"))
         patch.setattr(Trainer, "train", lambda *_: pytest.fail("training has started"))
         yield tmp_path
 

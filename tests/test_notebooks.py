@@ -46,6 +46,43 @@ def test_a_notebook_runs_and_leaves_no_temporary_files(name, monkeypatch, tmp_pa
     assert not [path for path in tmp_path.iterdir() if not path.name.startswith("torchinductor")]
 
 
+TEXTS = {
+    "no line ends": (
+        "Ann wove hats in Leeds, and Bob kept bees in Hull; they met in York. " * 400,
+        "",
+    ),
+    "lines": ("Ann wove hats in Leeds.\nBob kept bees in Hull, and met her.\n" * 400, ""),
+    "100 characters": ("Ann wove hats in Leeds.\n" * 4, "100|96"),
+    "Latin-1": ("Zoë wove hats in Leeds.\n" * 1000, "UTF-8"),
+    "nothing": ("", "0 characters"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["play_char.ipynb", "play_word.ipynb"])
+@pytest.mark.parametrize("kind", TEXTS)
+def test_a_text_of_ones_own_works_or_is_refused_before_training(kind, name, monkeypatch, tmp_path):
+    text, refusal = TEXTS[kind]
+    path = tmp_path / "my.txt"
+    path.write_text(text, encoding="latin-1" if kind == "Latin-1" else "utf-8")
+    monkeypatch.setenv("NOTEBOOK_SIZE", "small")
+    notebook = read(name)
+    (cell,) = [cell for cell in notebook.cells if 'TEXT = ROOT / "wiki.txt"' in cell.source]
+    cell.source = cell.source.replace('ROOT / "wiki.txt"', f'"{path}"')
+    resources = {"metadata": {"path": str(FOLDER)}}
+    client = nbclient.NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources=resources
+    )
+    if not refusal:
+        client.execute()
+        return
+    with pytest.raises(nbclient.exceptions.CellExecutionError) as error:
+        client.execute()
+    assert error.value.ename == "InputError" and re.search(refusal, error.value.evalue)
+    assert "my.txt" in error.value.evalue and "\n" not in error.value.evalue
+    assert "Trainer(" not in str(error.value)
+
+
 @every_notebook
 def test_the_committed_outputs_are_those_of_a_whole_run(name):
     notebook = read(name)

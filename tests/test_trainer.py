@@ -518,7 +518,10 @@ def test_the_defaults_are_the_courses():
     expected |= dict(warmup_tokens=375e6, final_tokens=260e9, num_workers=0, writer=None)
     ours = dict(seed=None, device=None, precision="float32", micro_batch_size=None)
     assert dataclasses.asdict(TrainerConfig()) == expected | ours
-    given = {name: object() for name in expected}
+    given = dict(max_epochs=3, batch_size=7, learning_rate=1e-4, betas=(0.8, 0.9), lr_decay=True)
+    given |= dict(grad_norm_clip=2.0, weight_decay=0.2, ckpt_path="path", writer=object())
+    given |= dict(warmup_tokens=1, final_tokens=2, num_workers=3)
+    assert given.keys() == expected.keys()
     config = TrainerConfig(**given)
     assert all(getattr(config, name) is given[name] for name in given)
 

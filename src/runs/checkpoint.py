@@ -9,6 +9,7 @@ so on, and the sha256 of the parameter file. A file without it loads as well.
 import hashlib
 import io
 import json
+import pickle
 import re
 import warnings
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from runs.inputs import InputError, errors_name
 
 # What DataParallel and torch.compile put before every name of a state dict.
 WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")
+HOW_TO_SAVE = "save a model by torch.save(model.state_dict(), PATH)"
 # The entries of PARAMS.json that must be those of the model that loads the parameters.
 MUST_AGREE = ("variant", "sizes", "vocabulary")
 
@@ -70,9 +72,10 @@ def write_tensors(path: str, content: object) -> bytes:
 
 def load_params(
     model: nn.Module, path: str, hint: Hint | None = None, meta: dict | None = None
-) -> None:
+) -> dict:
     """
     Loads a parameter file into the model, strictly: all of it, or the model stays as it was.
+    Returns what PARAMS.json says, {} without it.
 
     Only tensors are read from the file (weights_only); nothing in it is executed. hint: see
     check_state(). meta: what the model is, to be compared with PARAMS.json where there is one.
@@ -83,13 +86,14 @@ def load_params(
     content = read_bytes(path)
     state = parse_tensors(content, path, "parameter file")
     if not is_state(state):
-        raise InputError(f"{path}: not a parameter file: it is no dict of tensors by name")
+        raise InputError(f"{path}: not a parameter file: {describe_content(state)}")
     state = {WRAPPERS.sub("", name): tensor for name, tensor in state.items()}
     with errors_name(path):
         check_state(state, unwrap(model).state_dict(), hint)
-    if meta is not None:
-        check_meta(path, digest(content), meta)
+    found = read_meta(path, digest(content))
+    check_meta(path, found, meta or {})
     unwrap(model).load_state_dict(state)
+    return found
 
 
 def is_state(state: object) -> bool:
@@ -99,28 +103,45 @@ def is_state(state: object) -> bool:
     )
 
 
-def check_meta(path: str, sha256: str, meta: dict) -> None:
-    """
-    Raises InputError if PARAMS.json is there and says that the parameters are for another model.
-    """
+def describe_content(content: object) -> str:
+    """What a file holds instead of a state dict, and how to make a parameter file of it."""
+    if isinstance(content, dict):
+        for name, value in content.items():
+            if is_state(value) and value:
+                return (
+                    f"it is a dict with a state dict in its entry {name!r}; save that entry "
+                    f"alone, as torch.save(content[{name!r}], PATH)"
+                )
+    return f"it holds a {type(content).__name__}; {HOW_TO_SAVE}"
+
+
+def read_meta(path: str, sha256: str) -> dict:
+    """What PARAMS.json says; {} if it is not there, or not about the file as it is now."""
     beside = meta_path(path)
     try:
         with open(beside, encoding="utf-8") as file:
             found = json.load(file)
         current = found["sha256"] == sha256
     except FileNotFoundError:
-        return
+        return {}
     except (OSError, ValueError, LookupError, TypeError):
         note(f"warning: {beside} cannot be read and is not used")
-        return
+        return {}
     if not current:
         note(f"note: {beside} belongs to other parameters than {path} and is not used")
-        return
+        return {}
+    return found
+
+
+def check_meta(path: str, found: dict, meta: dict) -> None:
+    """
+    Raises InputError if PARAMS.json says, in `found`, that the parameters are another model's.
+    """
     for name in MUST_AGREE:
-        if name in found and found[name] != meta[name]:
+        if name in found and name in meta and found[name] != meta[name]:
             known = "" if name == "vocabulary" else f" ({found[name]}, here {meta[name]})"
             raise InputError(
-                f"{path}: was trained with another {name}{known}, as {beside} says"
+                f"{path}: was trained with another {name}{known}, as {meta_path(path)} says"
                 + ("; give the corpus that it was pretrained on" if name == "vocabulary" else "")
             )
 
@@ -160,10 +181,17 @@ def parse_tensors(content: bytes, path: str, kind: str) -> object:
         with warnings.catch_warnings():  # torch warns about old files
             warnings.simplefilter("ignore")
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception:  # torch raises another class for each way in which a file is damaged
-        raise InputError(
-            f"{path}: not a {kind}, or damaged (torch.load finds no tensors in it)"
-        ) from None
+    except (
+        Exception
+    ) as error:  # torch raises another class for each way in which a file is damaged
+        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
+            reason = (
+                "it holds Python objects, such as a whole model, and only tensors are read; "
+                f"{HOW_TO_SAVE}"
+            )
+        else:
+            reason = "torch.load finds no tensors in it"
+        raise InputError(f"{path}: not a {kind}, or damaged: {reason}") from None
 
 
 def describe_difference(found: State, expected: State) -> str:

@@ -12,31 +12,33 @@ from runs.inputs import InputError
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def choose_device(name: str | None = None) -> torch.device:
+def choose_device(name: str | int | torch.device | None = None) -> torch.device:
     """
-    The torch device of that name; without a name CUDA if there is one, else the CPU. Under
-    torchrun "cuda" is this process's own GPU.
+    The torch device of that name or the GPU of that number; without a name CUDA if there is one,
+    else the CPU. Under torchrun "cuda" is this process's own GPU.
 
     Raises InputError if the device cannot be used.
     """
     if name is None and not torch.cuda.is_available():
         return torch.device("cpu")
     try:
-        device = torch.device(name or "cuda")
+        device = torch.device("cuda" if name is None else name)
         if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.zeros(1, device=device).item()
     except Exception as error:  # torch raises another class for each way in which one is absent
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"device {name or 'cuda'}: {reason:.300}") from None
+        raise InputError(f"device {'cuda' if name is None else name}: {reason:.300}") from None
     return device
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """
     The dtype of matmuls: PRECISIONS[name]; for "auto" bfloat16 where the device multiplies it in
-    hardware, else float32, since emulated bfloat16 is slower.
+    hardware, else float32, since emulated bfloat16 is slower. Raises InputError for another name.
     """
+    if name not in ("auto", *PRECISIONS):
+        raise InputError(f"precision {name!r}: there are auto, {', '.join(PRECISIONS)}")
     if name == "auto":
         name = "bfloat16" if multiplies_bfloat16(device) else "float32"
     return PRECISIONS[name]

@@ -95,6 +95,16 @@ class Progress:
                 flush=True,
             )
 
+    def message(self, text: str) -> None:
+        """A line of its own, above the bar where there is one."""
+        if self.quiet:
+            return
+        if self.bar is None:
+            note(text)
+        else:
+            with contextlib.suppress(OSError):
+                self.bar.write(text, file=self.stream)
+
 
 class LossLog:
     """
@@ -121,6 +131,12 @@ class LossLog:
                 }
             )
             self._losses = []
+
+    def add_test_loss(self, step: int, epoch: int, loss: float) -> None:
+        """A record of its own: the loss of the test dataset after an epoch."""
+        seconds = round(self._seconds(), 1)
+        record = {"step": step, "epoch": epoch, "test_loss": significant(loss), "seconds": seconds}
+        self.records.append(record)
 
     def _seconds(self):
         return time.monotonic() - self._start
