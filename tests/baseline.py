@@ -16,8 +16,9 @@ import random
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from reference import MASK, PAD, corrupt, learning_rate, name_example
 from torch.utils.data import DataLoader, Dataset
+
+from reference import MASK, PAD, corrupt, learning_rate, name_example
 
 
 class BaselineAttention(nn.Module):

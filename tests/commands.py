@@ -5,9 +5,9 @@ import shlex
 
 import pytest
 import torch
-from conftest import TINY_CORPUS, TINY_QUESTIONS
 
 import run
+from conftest import TINY_CORPUS, TINY_QUESTIONS
 from dataset import CharCorruptionDataset
 from model import GPT, GPTConfig
 from recipe import Recipe, Training

@@ -13,7 +13,6 @@ for folder in ("src", "tools/corpus", "tools/experiments", "tools/report", "test
     sys.path.insert(0, str(ROOT / folder))
 
 import reference  # noqa: E402
-
 from attention import VARIANTS  # noqa: E402
 
 torch.set_num_threads(1)

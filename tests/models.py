@@ -1,9 +1,9 @@
 """Models whose parameters are all large enough to matter, for the tests of several files."""
 
 import torch
-from baseline import BaselineGPT
 from torch import nn
 
+from baseline import BaselineGPT
 from model import GPT, GPTConfig
 
 NO_DROPOUT = {"embd_pdrop": 0.0, "resid_pdrop": 0.0, "attn_pdrop": 0.0}

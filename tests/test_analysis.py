@@ -10,19 +10,19 @@ import random
 import statistics
 from pathlib import Path
 
+import numpy as np
+import pytest
+import torch
+
 import analysis
 import intervals
 import invented
 import logs
-import numpy as np
-import pytest
-import torch
+from dataset import CharCorruptionDataset
 from intervals import Share
 from load import Row, Run, load_runs, rows_in
-from records import ROWS, make_log, make_questions, pooled, write_record
-
-from dataset import CharCorruptionDataset
 from recipe import COURSE
+from records import ROWS, make_log, make_questions, pooled, write_record
 
 
 def answer(probability, correct, kind="right", **more):

@@ -3,12 +3,12 @@
 import os
 import shlex
 
-import commands
 import pytest
-from commands import EVALUATE, FINETUNE, FINETUNE_SOME, PRETRAIN, SCORES, call, content, refused
 
+import commands
 import run
 from arguments import check_paths, parse_arguments
+from commands import EVALUATE, FINETUNE, FINETUNE_SOME, PRETRAIN, SCORES, call, content, refused
 from trainer import Trainer
 
 

@@ -4,12 +4,12 @@ import math
 from types import SimpleNamespace
 
 import pytest
-import reference
 import torch
-from models import enlarge
 from torch.testing import assert_close
 
+import reference
 from attention import VARIANTS, CausalSelfAttention, SynthesizerAttention, variant_of
+from models import enlarge
 
 BLOCK, C, NH = 7, 12, 3
 HS = C // NH

@@ -2,13 +2,14 @@
 
 import random
 
-import baseline
 import pytest
-import reference
 import torch
+from torch.testing import assert_close
+
+import baseline
+import reference
 from conftest import BLOCK_SIZE, TINY_CORPUS, TINY_QUESTIONS
 from reference import MASK, PAD
-from torch.testing import assert_close
 
 V, BLOCK, LAYERS, HEADS, C = 12, 8, 2, 3, 6
 

@@ -3,12 +3,12 @@
 import math
 
 import pytest
-import reference
 import torch
-from models import MASK_ID, draw_prompts, make_writer
 from torch import nn
 
+import reference
 from fast.decoding import generate
+from models import MASK_ID, draw_prompts, make_writer
 
 V, LAYERS, HEADS = 12, 2, 3
 SIZES = {"vocab_size": V, "block_size": 8, "n_layer": LAYERS, "n_head": HEADS, "n_embd": 6}

@@ -11,12 +11,12 @@ import pickle
 
 import pytest
 import torch
-from baseline import BaselineGPT
-from models import enlarge, make_baseline
 from torch import nn
 
 from attention import VARIANTS
+from baseline import BaselineGPT
 from model import GPT, GPTConfig
+from models import enlarge, make_baseline
 from runs import checkpoint
 from runs.checkpoint import load_params, meta_path, save_params, sizes_of, unwrap
 from runs.inputs import InputError

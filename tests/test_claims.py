@@ -11,11 +11,12 @@ import re
 import statistics
 from pathlib import Path
 
+import pytest
+
 import analysis
 import invented
 import logs
 import measured
-import pytest
 from intervals import accuracy_interval, ranking_interval
 from load import having, load_runs, rows_in
 from tables import REPORTED

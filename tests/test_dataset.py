@@ -10,16 +10,16 @@ import sys
 
 import numpy as np
 import pytest
-import reference
 import torch
-from conftest import ROOT, TINY_CORPUS, TINY_QUESTIONS
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import MASK, PAD
 from torch.utils.data import DataLoader
 
 import dataset as module
+import reference
+from conftest import ROOT, TINY_CORPUS, TINY_QUESTIONS
 from dataset import CharCorruptionDataset, NameDataset, parse_questions
+from reference import MASK, PAD
 
 COURSE_CORPUS = ROOT.parent / "shared" / "cs224n-data" / "wiki.txt"
 LONG = (

@@ -6,15 +6,15 @@ position is computed twice.
 import math
 
 import pytest
-import reference
 import torch
-from baseline import baseline_answer
-from models import MASK_ID, MeanAttention, draw_prompts, make_baseline, make_writer
 from torch import nn
 
 import fast.decoding as decoding
+import reference
 from attention import VARIANTS
+from baseline import baseline_answer
 from fast.decoding import Answer, generate
+from models import MASK_ID, MeanAttention, draw_prompts, make_baseline, make_writer
 
 V, LAYERS, HEADS = 12, 2, 3
 SIZES = {"vocab_size": V, "block_size": 8, "n_layer": LAYERS, "n_head": HEADS, "n_embd": 6}

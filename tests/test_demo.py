@@ -4,10 +4,10 @@ import math
 import sys
 
 import pytest
-import reference
 import torch
-from conftest import ROOT
 
+import reference
+from conftest import ROOT
 from trainer import TrainerConfig, learning_rate_factor
 
 pytest.importorskip("matplotlib")

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT
 
+from conftest import ROOT
 from runs import device as module
 from runs.device import choose_device, choose_precision, keep_freed_memory, multiplies_bfloat16
 from runs.inputs import InputError

@@ -11,8 +11,8 @@ import time
 
 import pytest
 import torch
-from conftest import ROOT, TINY_CORPUS, TINY_QUESTIONS
 
+from conftest import ROOT, TINY_CORPUS, TINY_QUESTIONS
 from runs import distributed as module
 from runs.distributed import first_process_speaks, process_group, processes, rank_and_size
 

@@ -1,11 +1,11 @@
 """tools/corpus/documents.py: what pretraining can read of a birth place."""
 
-import documents
 import pytest
 import torch
-from documents import READ, Documents, find_place, name_in, offered, place_end
 
+import documents
 from dataset import CharCorruptionDataset
+from documents import READ, Documents, find_place, name_in, offered, place_end
 from recipe import RECIPES
 
 

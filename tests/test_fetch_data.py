@@ -10,8 +10,9 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import fetch_data
 import pytest
+
+import fetch_data
 from conftest import ROOT
 
 SCRIPT = ROOT / "tools" / "corpus" / "fetch_data.py"

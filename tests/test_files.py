@@ -11,8 +11,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
 
+from conftest import ROOT
 from runs import files
 from runs.files import sole_writer, write_atomically, write_lines
 from runs.inputs import InputError

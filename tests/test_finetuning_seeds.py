@@ -4,11 +4,11 @@ import json
 import subprocess
 import sys
 
-import finetuning_seeds
 import pytest
-from conftest import ROOT
 
+import finetuning_seeds
 from attention import VARIANTS
+from conftest import ROOT
 from utils import evaluate_places
 
 PEOPLE = [(f"Ann Lee{letter}", place) for letter in "abcdefgh" for place in ("Leeds", "Rome")]

@@ -5,12 +5,12 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import baseline
-import first_steps
 import pytest
 import torch
-from conftest import ROOT
 
+import baseline
+import first_steps
+from conftest import ROOT
 from recipe import QUICK
 
 pytestmark = pytest.mark.slow

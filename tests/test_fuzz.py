@@ -9,7 +9,6 @@ import pytest
 if os.name != "posix":
     pytest.skip("needs POSIX signals", allow_module_level=True)
 import fuzz
-
 from runs.inputs import InputError
 
 pytestmark = pytest.mark.slow

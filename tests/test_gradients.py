@@ -1,14 +1,14 @@
 """The gradient of a batch is the reference's, in micro-batches, threads or at once."""
 
 import pytest
-import reference
 import torch
-from models import enlarge
 from torch import nn
 
+import reference
 from fast import gradients
 from fast.gradients import BatchGradient
 from model import GPT, GPTConfig
+from models import enlarge
 
 CPU = torch.device("cpu")
 SIZES = {"n_layer": 1, "n_head": 2, "n_embd": 6}

@@ -9,9 +9,10 @@ import math
 import random
 import statistics
 
-import intervals
 import numpy as np
 import pytest
+
+import intervals
 from intervals import Share, accuracy_interval, student_quantile, wilson
 
 Z = statistics.NormalDist().inv_cdf(0.975)

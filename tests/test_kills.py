@@ -11,10 +11,10 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT, TINY_CORPUS, TINY_QUESTIONS
-from kill_and_resume import OLDER, Training
 
 from attention import VARIANTS
+from conftest import ROOT, TINY_CORPUS, TINY_QUESTIONS
+from kill_and_resume import OLDER, Training
 
 pytestmark = [
     pytest.mark.slow,

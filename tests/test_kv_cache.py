@@ -1,12 +1,12 @@
 """The KV cache: logits through it against the reference's without one."""
 
 import pytest
-import reference
 import torch
-from models import draw_prompts, make_writer
 from torch.testing import assert_close
 
+import reference
 from fast.kv_cache import KVCache
+from models import draw_prompts, make_writer
 
 V, LAYERS, HEADS = 12, 2, 3
 SIZES = {"vocab_size": V, "block_size": 8, "n_layer": LAYERS, "n_head": HEADS, "n_embd": 6}

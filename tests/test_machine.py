@@ -6,8 +6,9 @@ How a measurement names the processor that it was made on.
 
 import platform
 
-import machine
 import pytest
+
+import machine
 
 CORE = "processor\t: {n}\ncpu family\t: {family}\nmodel\t\t: 17\nmodel name\t: {name}\n\n"
 

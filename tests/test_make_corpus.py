@@ -11,8 +11,9 @@ import subprocess
 import sys
 from collections import Counter
 
-import make_corpus as mc
 import pytest
+
+import make_corpus as mc
 import stock
 import world
 from conftest import ROOT

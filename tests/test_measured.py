@@ -8,8 +8,9 @@ import json
 import statistics
 from pathlib import Path
 
-import measured
 import pytest
+
+import measured
 from load import load_runs
 from records import parsed, write_record
 

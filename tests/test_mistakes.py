@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import BLOCK_SIZE
 
+from conftest import BLOCK_SIZE
 from model import GPT, GPTConfig
 from runs.checkpoint import load_params
 from runs.device import choose_device, choose_precision

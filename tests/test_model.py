@@ -4,14 +4,14 @@ import math
 
 import numpy as np
 import pytest
-import reference
 import torch
-from models import MeanAttention, enlarge, make_baseline, make_gpt
 from torch import nn
 from torch.testing import assert_close
 
+import reference
 from attention import VARIANTS
 from model import GPT, GPT1Config, GPTConfig
+from models import MeanAttention, enlarge, make_baseline, make_gpt
 
 V, BLOCK, LAYERS, NH, C = 12, 8, 2, 3, 6  # of conftest's tiny_config
 SIZES = {"vocab_size": V, "block_size": BLOCK, "n_layer": LAYERS, "n_head": NH, "n_embd": C}

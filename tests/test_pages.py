@@ -9,8 +9,9 @@ import re
 import statistics
 from pathlib import Path
 
-import pages
 import pytest
+
+import pages
 from figures import Figures
 from load import load_runs
 from records import ROWS, pooled, write_record

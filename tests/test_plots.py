@@ -7,8 +7,9 @@ The plots' files, and what is drawn in them. Skipped without matplotlib.
 import math
 import statistics
 
-import analysis
 import pytest
+
+import analysis
 from intervals import wilson
 from load import load_runs
 from records import ROWS, make_log, make_questions, pooled, write_record

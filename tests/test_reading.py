@@ -1,8 +1,8 @@
 """reading.py: what run.py says of corpora and questions before any hour is spent."""
 
 import pytest
-from conftest import BLOCK_SIZE, TINY_CORPUS
 
+from conftest import BLOCK_SIZE, TINY_CORPUS
 from dataset import MASK_CHAR, CharCorruptionDataset, NameDataset, Question, parse_questions
 from reading import (
     encode_prompts,

@@ -8,16 +8,16 @@ import subprocess
 import sys
 
 import pytest
-import recall
-import reference
 import torch
-from conftest import ROOT
-from documents import Documents
-from recall import COLUMNS, Prompt
 
+import recall
 import recipe
+import reference
+from conftest import ROOT
 from dataset import MASK_CHAR, CharCorruptionDataset, parse_questions
+from documents import Documents
 from model import GPT, GPTConfig
+from recall import COLUMNS, Prompt
 
 TINY = dataclasses.replace(recipe.QUICK, n_layer=2, n_head=2, n_embd=48)
 

@@ -12,8 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import measured
 import pytest
+
+import measured
 import record
 import report
 import world

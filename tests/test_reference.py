@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.testing import assert_close
+
 from reference import (
     MASK,
     PAD,
@@ -24,7 +26,6 @@ from reference import (
     name_example,
     synthesizer_attention,
 )
-from torch.testing import assert_close
 
 B, T, C, NH, BLOCK, V, LAYERS = 2, 5, 6, 2, 7, 11, 2
 HS = C // NH

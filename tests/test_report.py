@@ -14,16 +14,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import answer_tables
 import make_corpus
-import pytest
 import report
 import run_tables
 from intervals import Share, accuracy_interval, wilson
 from load import load_run, load_runs, rows_in
 from records import OFFERS, ROWS, make_log, make_questions, parsed, pooled, write_record
 from tables import label_of
-
 from utils import evaluate_places
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,10 +16,10 @@ import threading
 import numpy as np
 import pytest
 import torch
-from conftest import BLOCK_SIZE, TINY_CORPUS
 from torch import nn
 from torch.utils.data import Dataset
 
+from conftest import BLOCK_SIZE, TINY_CORPUS
 from dataset import CharCorruptionDataset
 from model import GPT, GPTConfig
 from runs import checkpoint, resume

@@ -16,10 +16,13 @@ import signal
 import subprocess
 import sys
 
-import commands
 import pytest
-import reference
 import torch
+
+import commands
+import reference
+import run
+from attention import VARIANTS
 from commands import (
     EVALUATE,
     FINETUNE,
@@ -36,9 +39,6 @@ from commands import (
     some_params,
 )
 from conftest import ROOT, TINY_CORPUS, TINY_QUESTIONS
-
-import run
-from attention import VARIANTS
 from dataset import CharCorruptionDataset, NameDataset
 from fast.decoding import Answer
 from model import GPT, GPTConfig

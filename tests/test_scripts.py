@@ -14,9 +14,9 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT
 
 from attention import VARIANTS
+from conftest import ROOT
 
 COURSE_FILES = ROOT.parent / "shared" / "cs224n-data"
 DATA = ("wiki.txt", "birth_places_train.tsv", "birth_dev.tsv", "birth_test_inputs.tsv")

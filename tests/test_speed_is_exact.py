@@ -10,8 +10,6 @@ import threading
 import pytest
 import torch
 import torch.nn.functional as F
-from baseline import baseline_epoch, baseline_optimizer
-from models import MeanAttention, enlarge, make_baseline, make_gpt
 from torch import nn
 from torch.testing import assert_close
 from torch.utils.data import TensorDataset
@@ -20,7 +18,9 @@ import fast.gradients as gradients
 import fast.packing as packing
 import trainer as module
 from attention import VARIANTS
+from baseline import baseline_epoch, baseline_optimizer
 from fast.gradients import BatchGradient
+from models import MeanAttention, enlarge, make_baseline, make_gpt
 from trainer import Trainer, TrainerConfig
 
 V, BLOCK = 30, 40

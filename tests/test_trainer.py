@@ -9,16 +9,16 @@ import math
 import random
 
 import pytest
-import reference
 import torch
-from conftest import BLOCK_SIZE, TINY_CORPUS
-from models import enlarge
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
+import reference
+from conftest import BLOCK_SIZE, TINY_CORPUS
 from dataset import CharCorruptionDataset
 from fast import packing
 from model import GPT, GPTConfig
+from models import enlarge
 from runs.inputs import InputError
 from trainer import (
     NotFiniteError,

@@ -5,12 +5,12 @@ import random
 
 import numpy as np
 import pytest
-import reference
 import torch
+
+import reference
+import utils
 from conftest import TINY_QUESTIONS
 from models import make_writer
-
-import utils
 from runs.inputs import InputError
 from utils import evaluate_places, set_seed, top_k_logits
 

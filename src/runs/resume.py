@@ -74,8 +74,8 @@ class Checkpointer:
         self.trainer, self.first = trainer, trainer.rank == 0
         self._stop = self._random_state = None
         self.identity = {**self.settings, **plain(trainer.identifying_settings())}
-        self._resume()
         with self._signals_noted():
+            self._resume()
             yield
             if self._stop is not None:  # a signal in the last step
                 self.after_step()

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import stock
 from documents import QUICK_TITLE, READ  # puts src/ on the path
+from runs.console import Parser, fail
 from world import (
     CITIES,
     LONDON_SHARE,
@@ -38,8 +39,6 @@ from world import (
     draw_person,
     name_only_ceiling,
 )
-
-from runs.console import Parser, fail
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_SEED = 224

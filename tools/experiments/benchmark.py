@@ -25,6 +25,9 @@ import runs.openmp  # noqa: E402, F401, before torch
 
 # isort: split
 import torch  # noqa: E402
+from torch.utils.data import DataLoader  # noqa: E402
+
+import run  # noqa: E402
 from baseline import (  # noqa: E402
     BaselineGPT,
     baseline_answer,
@@ -34,16 +37,13 @@ from baseline import (  # noqa: E402
     baseline_optimizer,
     vocabulary,
 )
-from machine import commit, hardware, versions  # noqa: E402
-from reference import VARIANTS  # noqa: E402
-from torch.utils.data import DataLoader  # noqa: E402
-
-import run  # noqa: E402
 from dataset import NameDataset, parse_questions  # noqa: E402
 from fast.gradients import BatchGradient  # noqa: E402
 from fast.packing import row_lengths  # noqa: E402
+from machine import commit, hardware, versions  # noqa: E402
 from model import GPT, GPTConfig  # noqa: E402
 from recipe import RECIPES  # noqa: E402
+from reference import VARIANTS  # noqa: E402
 from runs.checkpoint import load_params  # noqa: E402
 from runs.device import choose_precision, keep_freed_memory, multiplies_bfloat16  # noqa: E402
 from runs.inputs import read_text  # noqa: E402

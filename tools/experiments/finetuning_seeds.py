@@ -19,12 +19,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / name) for name in ("src", "tools/corpus", "tools/report")]
+from attention import VARIANTS  # noqa: E402
 from fetch_data import SHA256  # noqa: E402
 from machine import commit, hardware, precision, versions  # noqa: E402
-from record import name_of_data  # noqa: E402
-
-from attention import VARIANTS  # noqa: E402
 from recipe import RECIPES  # noqa: E402
+from record import name_of_data  # noqa: E402
 from runs.console import command  # noqa: E402
 from runs.inputs import InputError, read_text  # noqa: E402
 

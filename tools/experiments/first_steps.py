@@ -30,6 +30,8 @@ import run  # noqa: E402, before torch
 
 # isort: split
 import torch  # noqa: E402
+from torch.utils.data import DataLoader  # noqa: E402
+
 from baseline import (  # noqa: E402
     BaselineGPT,
     baseline_documents,
@@ -37,15 +39,13 @@ from baseline import (  # noqa: E402
     baseline_optimizer,
     vocabulary,
 )
+from fast.gradients import BatchGradient  # noqa: E402
 from fetch_data import SHA256  # noqa: E402
 from machine import commit, hardware, versions  # noqa: E402
-from record import name_of_data  # noqa: E402
-from reference import VARIANTS  # noqa: E402
-from torch.utils.data import DataLoader  # noqa: E402
-
-from fast.gradients import BatchGradient  # noqa: E402
 from model import GPT, GPTConfig  # noqa: E402
 from recipe import RECIPES  # noqa: E402
+from record import name_of_data  # noqa: E402
+from reference import VARIANTS  # noqa: E402
 from runs.device import keep_freed_memory, multiplies_bfloat16  # noqa: E402
 
 OFF = 1e-7  # about the rounding of float32

@@ -29,11 +29,11 @@ import run  # noqa: E402, before torch
 
 # isort: split
 import hypothesis  # noqa: E402
+import london_baseline  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from torch import nn  # noqa: E402
 
-import london_baseline  # noqa: E402
 from attention import VARIANTS  # noqa: E402
 from dataset import MASK_CHAR, PAD_CHAR, CharCorruptionDataset  # noqa: E402
 from fast.decoding import Answer  # noqa: E402

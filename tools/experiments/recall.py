@@ -29,11 +29,10 @@ sys.path[:0] = [str(ROOT / name) for name in ("src", "tools/corpus")]
 import run  # noqa: E402, before torch
 
 # isort: split
-from documents import Documents, find_place, name_in, offered, whole_word  # noqa: E402
-
 from arguments import InputPath, OutputPath, check_paths  # noqa: E402
 from attention import VARIANTS  # noqa: E402
 from dataset import MASK_CHAR, PAD_CHAR, parse_questions  # noqa: E402
+from documents import Documents, find_place, name_in, offered, whole_word  # noqa: E402
 from fast.decoding import generate  # noqa: E402
 from model import GPT, GPTConfig  # noqa: E402
 from recipe import RECIPES  # noqa: E402

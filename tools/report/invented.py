@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 import numpy as np
+
 from intervals import DRAWS, Share, higher, higher_interval, mean_interval
 from load import having
 

@@ -5,12 +5,13 @@ light and dark pages. The same runs give the same bytes.
 
 from itertools import cycle
 
-import analysis
-import logs
 import matplotlib
 import matplotlib.pyplot as plt
-from load import having, rows_in
 from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+import analysis
+import logs
+from load import having, rows_in
 from tables import RUNG_LABELS, label_of
 
 # Backgrounds are those of GitHub's pages. The rows take their colours in order; any colour vision

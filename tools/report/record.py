@@ -22,17 +22,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / name) for name in ("src", "tools/corpus", "tools/experiments")]
+from attention import VARIANTS  # noqa: E402
+from dataset import parse_questions  # noqa: E402
 from documents import Documents, find_place, name_in, offered, place_end  # noqa: E402
 from fetch_data import FILES  # noqa: E402
 from make_corpus import make_corpus  # noqa: E402
 from recall import COLUMNS  # noqa: E402
-from world import best_guess, place_posterior  # noqa: E402
-
-from attention import VARIANTS  # noqa: E402
-from dataset import parse_questions  # noqa: E402
 from runs.console import fail  # noqa: E402
 from runs.inputs import InputError, errors_name, read_text  # noqa: E402
 from utils import score_places  # noqa: E402
+from world import best_guess, place_posterior  # noqa: E402
 
 ROWS = [f"{variant}.{kind}" for variant in VARIANTS for kind in ("nopretrain", "pretrain")]
 
