@@ -21,6 +21,7 @@ import time
 import traceback
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -267,7 +268,7 @@ def evaluation(folder):
     """The questions to answer: run.evaluate() with given answers, and the files it writes."""
     path, outputs, scores = folder / "births.tsv", folder / "out", folder / "out.tsv"
     data = small_corpus()
-    model = mock.Mock(max_positions=SMALL.block_size)
+    model = SimpleNamespace(max_positions=SMALL.block_size)
 
     def read(value):
         content, texts = value
