@@ -376,7 +376,7 @@ def kept_and_passed(model, test, path, **changes):
     ],
 )
 def test_the_checkpoint_is_that_of_the_lowest_test_loss(tmp_path, losses, best, batches):
-    """A test runs without dropout, and training goes on with it."""
+    """A test runs without dropout; training continues with dropout."""
     model, test = Scripted(losses), TensorDataset(*numbered(2 * batches))
     kept, passed = kept_and_passed(model, test, tmp_path / "best.params", max_epochs=3)
     assert len(set(passed)) == 3 and kept == passed[best]
