@@ -7,20 +7,23 @@
 #
 #   ./run_all.sh --quick          a small corpus and model: minutes on a laptop
 #   ./run_all.sh                  the course's recipe on the bundled files: a GPU, or hours
+#   ./run_all.sh --recipe NAME    another recipe of src/recipe.py; course2024 for the course since 2024
 #   ./run_all.sh --data DIR       other files, for example data/cs224n (tools/corpus/fetch_data.py)
 #   ./run_all.sh --out DIR        the output folder; default out/NAME-seedN
 #   ./run_all.sh --seed N         another seed; default 0
-#   ./run_all.sh --variant NAME   only this attention variant; others can follow in the same folder
+#   ./run_all.sh --variant NAME   only this attention variant; others can follow in the same folder.
+#                                 default: those of the course in the recipe's year
+#   ./run_all.sh --bottleneck_dim M   of the perceiver, with --variant perceiver; default 32
 
 usage_error() { echo "run_all.sh: error: $1" >&2; exit 2; }
 [ -n "${BASH_VERSION:-}" ] || usage_error "run it with bash: bash run_all.sh"
 set -euo pipefail
 
-data='' out='' seed=0 recipe=course variant=''
+data='' out='' seed=0 recipe=course variant='' bottleneck_dim=''
 while [ $# -gt 0 ]; do
     case $1 in
         --quick) recipe=quick ;;
-        --data | --out | --seed | --variant)
+        --data | --out | --seed | --variant | --recipe | --bottleneck_dim)
             [ $# -ge 2 ] && [ -n "$2" ] || usage_error "$1 needs a value"
             printf -v "${1#--}" %s "$2"
             shift ;;
@@ -31,7 +34,7 @@ while [ $# -gt 0 ]; do
 done
 [[ $seed =~ ^[0-9]{1,9}$ ]] ||
     usage_error "--seed is '$seed'; a whole number of at most nine digits is expected"
-[ "$recipe" = course ] || [ -z "$data" ] ||
+[ "$recipe" != quick ] || [ -z "$data" ] ||
     usage_error "--quick makes its own corpus; leave out --data"
 
 # Paths on the command line are relative to the caller's folder, all others to the project's.
@@ -41,7 +44,11 @@ root=$PWD
 absolute() { case $1 in /*) echo "$1" ;; *) echo "$from/$1" ;; esac; }
 name=bundled
 [ -z "$data" ] || name=$(basename "$data")
-[ "$recipe" = course ] || name=quick
+case $recipe in
+    course) ;;
+    quick) name=quick ;;
+    *) name=$name-$recipe ;;
+esac
 if [ -n "$data" ]; then data=$(absolute "$data"); else data=$root; fi
 if [ -n "$out" ]; then out=$(absolute "$out"); else out=$root/out/$name-seed$seed; fi
 
@@ -49,12 +56,31 @@ source tools/python_env.sh
 choose_python "torch tqdm numpy" requirements.txt
 case $PYTHON in /*) ;; */*) PYTHON=$root/$PYTHON ;; esac
 
-list_variants='import sys; sys.path.insert(0, "src"); import attention; print(*attention.VARIANTS)'
-variants=$("$PYTHON" -c "$list_variants")
+# Three lines: the recipes; the variants; those of the course's edition that this recipe is from.
+list_names='
+import sys
+sys.path.insert(0, "src")
+from attention import VARIANTS
+from recipe import COURSE, RECIPES
+year = RECIPES.get(sys.argv[1], COURSE).edition
+print(*RECIPES)
+print(*VARIANTS)
+print(*(name for name, one in VARIANTS.items() if year in getattr(one, "editions", [year])))
+'
+names=$("$PYTHON" -c "$list_names" "$recipe")
+{ read -r recipes; read -r offered; read -r variants; } <<< "$names"
+check_choice() {  # FLAG VALUE "CHOICES"
+    [[ " $3 " = *" $2 "* && $2 != *" "* ]] || usage_error "$1 is '$2'; possible are: $3"
+}
+check_choice --recipe "$recipe" "$recipes"
 if [ -n "$variant" ]; then
-    [[ " $variants " = *" $variant "* && $variant != *" "* ]] ||
-        usage_error "--variant is '$variant'; the variants are: $variants"
+    check_choice --variant "$variant" "$offered"
     variants=$variant
+fi
+model_flags=()
+if [ -n "$bottleneck_dim" ]; then
+    [ -n "$variant" ] || usage_error "--bottleneck_dim needs --variant"
+    model_flags=(--bottleneck_dim "$bottleneck_dim")
 fi
 
 mkdir -p "$out/stages" "$out/logs" 2>/dev/null ||
@@ -91,7 +117,7 @@ stage() {
     local name=$1 output=$2 mark=$out/stages/$1.seconds start=$SECONDS earlier status=0
     shift 2
     [ "$1" != run ] || set -- "$PYTHON" src/run.py "$2" "$3" "$data/wiki.txt" \
-        --recipe "$recipe" --seed "$seed" "${@:4}"
+        --recipe "$recipe" --seed "$seed" ${model_flags[@]+"${model_flags[@]}"} "${@:4}"
     if [ -e "$mark" ] && complete "$output"; then
         echo "== $name: complete ($(cat "$mark") s), not run again"
         [ ! -e "$out/logs/$name.log.part" ] || mv "$out/logs/$name.log.part" "$out/logs/$name.log"
@@ -136,7 +162,7 @@ for file in wiki.txt birth_places_train.tsv birth_dev.tsv birth_test_inputs.tsv;
 done
 
 # A folder holds one run: results of other files or another seed are not mixed.
-settings="recipe=$recipe seed=$seed data=$(cat "${files[@]}" | cksum)"
+settings="recipe=$recipe seed=$seed ${bottleneck_dim:+bottleneck_dim=$bottleneck_dim }data=$(cat "${files[@]}" | cksum)"
 [ -s "$out/settings" ] || echo "$settings" > "$out/settings"
 earlier=$(cat "$out/settings")
 [ "$earlier" = "$settings" ] || usage_error \
@@ -174,7 +200,7 @@ case $variant in
     '' | vanilla) finetune_and_ask vanilla.nopretrain vanilla vanilla.model.params ;;
 esac
 
-# (f) with pretraining; (g) the same with the synthesizer, and with every other variant
+# (f) with pretraining; (g) the same with the other variants
 for one in $variants; do
     pretrained=$out/$one.pretrain.params recall=$out/$one.pretrain.recall.tsv
     stage "$one.pretrain" "$pretrained" run pretrain "$one" --writing_params_path "$pretrained"
@@ -182,6 +208,7 @@ for one in $variants; do
         --reading_params_path "$pretrained"
     stage "$one.pretrain.recall" "$recall" \
         "$PYTHON" tools/experiments/recall.py "$one" "$data/wiki.txt" --recipe "$recipe" \
+        ${model_flags[@]+"${model_flags[@]}"} \
         --pretrained_params_path "$pretrained" \
         --finetuned_params_path "$out/$one.finetune.params" \
         --eval_corpus_path "$data/birth_dev.tsv" --outputs_path "$recall"

@@ -3,9 +3,12 @@
 import argparse
 import math
 import os
+import shlex
+import sys
 from collections.abc import Callable
 
 from attention import VARIANTS
+from model import GPTConfig
 from recipe import RECIPES
 from runs.checkpoint import meta_path
 from runs.console import Parser
@@ -73,11 +76,56 @@ def seconds(text: str) -> float:
     return number
 
 
+def rate(text: str) -> float:
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: a learning rate, above 0, is expected")
+    return number
+
+
+def add_bottleneck_dim(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--bottleneck_dim",
+        type=whole_number(1),
+        metavar="M",
+        help=f"positions of the perceiver's bottleneck; default {GPTConfig.BOTTLENECK_DIM}",
+    )
+
+
+def settle_bottleneck_dim(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """
+    Sets the default for a perceiver. Ends the process with one line where the model can have no
+    such bottleneck.
+    """
+    if not getattr(VARIANTS[args.variant], "has_bottleneck", False):
+        if args.bottleneck_dim is not None:
+            parser.error(f"--bottleneck_dim: {args.variant} has no bottleneck; leave it out")
+        return
+    if args.bottleneck_dim is None:
+        args.bottleneck_dim = GPTConfig.BOTTLENECK_DIM
+    most = RECIPES[args.recipe].block_size
+    if args.bottleneck_dim > most:
+        parser.error(f"--bottleneck_dim: {args.bottleneck_dim} is above {most}, the block size")
+
+
+def without_flags(arguments: list[str]) -> list[str]:
+    """
+    The course's professional edition gives function, variant and corpus as flags. The same
+    arguments as words: ["--function=pretrain", "--variant=rope", …] → ["pretrain", "rope", …].
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--function", "--variant", "--pretrain_corpus_path"):
+        parser.add_argument(name, nargs="?", const=name[2:].upper(), default=name[2:].upper())
+    words, rest = parser.parse_known_args(arguments)
+    return [*vars(words).values(), *rest]
+
+
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """
     The command line as a namespace; `function` is pretrain, finetune or evaluate. Ends the process
     with one line where an argument is wrong.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("variant", choices=list(VARIANTS), help="the model's attention")
     common.add_argument(
@@ -97,8 +145,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--recipe",
         choices=list(RECIPES),
         default="course",
-        help="sizes and schedule; quick is the small model of run_all.sh --quick; default course",
+        help="sizes and schedule: course2024 is that of the course's editions since 2024, quick "
+        "the small model of run_all.sh --quick; default course",
     )
+    add_bottleneck_dim(common)
 
     training = argparse.ArgumentParser(add_help=False)
     training.add_argument(
@@ -115,6 +165,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="epochs instead of the recipe's number",
     )
+    for function in ("pretrain", "finetune"):
+        training.add_argument(
+            f"--{function}_lr",
+            type=rate,
+            metavar="RATE",
+            help=f"peak learning rate of {function} instead of the recipe's",
+        )
     training.add_argument(
         "--precision",
         choices=["auto", *PRECISIONS],
@@ -137,11 +194,17 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     training.add_argument(
         "--restart", action="store_true", help="start over, whatever PARAMS.resume holds"
     )
-    training.add_argument(
+    tensorboard = training.add_mutually_exclusive_group()
+    tensorboard.add_argument(
         "--tb_log_dir",
         type=folder_to_write,
         metavar="FOLDER",
         help="where to write loss and learning rate for TensorBoard, if it is installed",
+    )
+    tensorboard.add_argument(
+        "--tb_expt_name",
+        metavar="NAME",
+        help="the same in a folder of the course's form, expt/FUNCTION/NAME_VARIANT_…",
     )
 
     parser = Parser(
@@ -188,10 +251,31 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="beam search with N beams; default 1, greedy decoding",
     )
+    if any(word.split("=")[0] in ("--function", "--variant") for word in arguments):
+        line = shlex.join(["run.py", *without_flags(arguments)])
+        parser.error(f"function, variant and corpus are words, not flags; type: {line}")
     args = parser.parse_args(arguments)
     if args.function == "evaluate" and processes() > 1:
         parser.error("evaluate runs in one process, without torchrun")
+    settle_bottleneck_dim(parser, args)
+    if args.function != "evaluate" and args.tb_expt_name is not None:
+        args.tb_log_dir = expt_folder(args)
     return args
+
+
+def expt_folder(args: argparse.Namespace) -> str:
+    """
+    The course's folder for TensorBoard: expt/FUNCTION/NAME_VARIANT_pt_lr_%f_ft_lr_%f, with the
+    bottleneck after the variant where there is one.
+    """
+    recipe = RECIPES[args.recipe]
+    pretrain_lr = args.pretrain_lr or recipe.pretrain.learning_rate
+    finetune_lr = args.finetune_lr or recipe.finetune.learning_rate
+    model = args.variant
+    if args.bottleneck_dim is not None:
+        model += f"_{args.bottleneck_dim}"
+    name = f"{args.tb_expt_name}_{model}_pt_lr_{pretrain_lr:f}_ft_lr_{finetune_lr:f}"
+    return os.path.join("expt", args.function, name)
 
 
 def check_paths(args: argparse.Namespace) -> None:

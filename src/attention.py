@@ -3,8 +3,12 @@ Causal self-attention in the variants that the assignment compares:
 
 - CausalSelfAttention, the usual one: a position's weights come from its query and the keys before
   it (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.2);
-- SynthesizerAttention, part (g): a position's weights are computed from that position alone (the
-  dense synthesizer of Tay et al. 2020, https://arxiv.org/abs/2005.00743, section 3.1).
+- SynthesizerAttention, part (g) in 2021: a position's weights are computed from that position
+  alone (the dense synthesizer of Tay et al. 2020, https://arxiv.org/abs/2005.00743, section 3.1);
+- RotaryAttention, part (g) since 2024: queries and keys are turned by angles that grow with their
+  positions (Su et al. 2021, https://arxiv.org/abs/2104.09864);
+- PerceiverAttention, part (g) in 2023: the usual one, in a model that sends its text through a few
+  positions (Jaegle et al. 2021, https://arxiv.org/abs/2103.03206), by CausalCrossAttention.
 
 A further variant is a class like these and its line in VARIANTS; the command line, the
 configuration and the model follow. This module imports nothing else of the project: an autograder
@@ -21,6 +25,13 @@ Every variant has forward(x, layer_past=None, rows=None):
                 supports_kv_cache is True
     rows        None, or in training fast.packing.PackedRows: x is then (N, C), the rows' tokens
                 one after another without padding. Only where supports_packing is True
+
+and may have these class attributes, all without effect when left out:
+
+    supports_packing, supports_kv_cache   whether forward() takes rows and layer_past
+    learned_positions   False: the model adds no pos_emb to its embeddings
+    has_bottleneck      True: the model has a bottleneck of few positions (model.DownProjectBlock)
+    editions            the years of the course that ask for it: see Recipe.edition
 """
 
 import math
@@ -36,11 +47,13 @@ class CausalSelfAttention(nn.Module):
     """
 
     supports_packing = supports_kv_cache = True
+    editions = (2021, 2023, 2024)
+    rotary = False
 
     def __init__(self, config):
         """
-        config has n_embd, n_head, block_size, attn_pdrop and resid_pdrop. Raises ValueError unless
-        n_head divides n_embd.
+        config has n_embd, n_head, block_size, attn_pdrop and resid_pdrop; with config.rope = True
+        this is a RotaryAttention. Raises ValueError unless n_head divides n_embd.
         """
         super().__init__()
         self.n_head, self.max_positions = config.n_head, config.block_size
@@ -52,16 +65,81 @@ class CausalSelfAttention(nn.Module):
         self.resid_drop = nn.Dropout(config.resid_pdrop)
         self.proj = nn.Linear(config.n_embd, config.n_embd)
         self.register_buffer("mask", causal_mask(config.block_size))
+        self.rotary = self.rotary or getattr(config, "rope", False)
+        if self.rotary:
+            rope_cache = precompute_rotary_emb(head_size(config), config.block_size)
+            self.register_buffer("rope_cache", rope_cache)
 
     def forward(self, x: torch.Tensor, layer_past=None, rows=None) -> torch.Tensor:
         """x (B, T, C) → (B, T, C), for every T up to block_size."""
         q, k, v = project_heads(x, (self.query, self.key, self.value), self.n_head, rows)
+        if self.rotary:
+            rope_cache = self.rope_cache  # (block_size, hs / 2, 2)
+            if layer_past is not None:
+                rope_cache = rope_cache[layer_past.positions][:, None]  # (B, 1, T, hs / 2, 2)
+            q, k = apply_rotary_emb(q, rope_cache), apply_rotary_emb(k, rope_cache)
         if layer_past is not None:
             k, v = layer_past.extend(k, v)  # (B, nh, S, hs)
         mask = attention_mask(self.mask, k.size(2), self.max_positions, layer_past)
         weights = F.softmax(masked_scores(q, k, mask), dim=-1)  # (B, nh, T, S)
         heads = self.attn_drop(weights) @ v  # (B, nh, T, hs)
         return self.resid_drop(self.proj(merge_heads(heads, rows)))
+
+
+class RotaryAttention(CausalSelfAttention):
+    """
+    The usual attention with rotary positions: each query and key is rotated by apply_rotary_emb(),
+    so that q · k depends on how far they are apart and not on where they stand. The model then has
+    no other positions.
+    """
+
+    editions = (2024,)
+    rotary = True
+    learned_positions = False
+
+
+class PerceiverAttention(CausalSelfAttention):
+    """
+    The usual attention, in the blocks between DownProjectBlock and UpProjectBlock (model.py).
+    Their positions are the bottleneck's, so neither packing nor a KV cache of the text fits them.
+    """
+
+    supports_packing = supports_kv_cache = False
+    editions = (2023,)
+    has_bottleneck = True
+
+
+class CausalCrossAttention(nn.Module):
+    """
+    As CausalSelfAttention, but queries come from another sequence than keys and values: position t
+    of the one attends to the positions s ≤ t of the other.
+    """
+
+    def __init__(self, config):
+        """As CausalSelfAttention."""
+        super().__init__()
+        self.n_head = config.n_head
+        head_size(config)
+        self.key = nn.Linear(config.n_embd, config.n_embd)
+        self.query = nn.Linear(config.n_embd, config.n_embd)
+        self.value = nn.Linear(config.n_embd, config.n_embd)
+        self.attn_drop = nn.Dropout(config.attn_pdrop)
+        self.resid_drop = nn.Dropout(config.resid_pdrop)
+        self.proj = nn.Linear(config.n_embd, config.n_embd)
+        self.register_buffer("mask", causal_mask(config.block_size))
+
+    def forward(self, x_kv: torch.Tensor, x_q: torch.Tensor) -> torch.Tensor:
+        """
+        x_kv (B, S, C), x_q (B or 1, T, C) → (B, T, C), for every S and T up to block_size. A query
+        beyond S attends to all of x_kv.
+        """
+        B, S, _ = x_kv.size()
+        T = x_q.size(1)
+        k, v = project_heads(x_kv, (self.key, self.value), self.n_head)  # (B, nh, S, hs)
+        (q,) = project_heads(x_q, (self.query,), self.n_head)  # (B or 1, nh, T, hs)
+        mask = self.mask[:, :, :T, :S]
+        weights = F.softmax(masked_scores(q.expand(B, -1, -1, -1), k, mask), dim=-1)
+        return self.resid_drop(self.proj(merge_heads(self.attn_drop(weights) @ v)))
 
 
 class SynthesizerAttention(nn.Module):
@@ -74,6 +152,7 @@ class SynthesizerAttention(nn.Module):
     """
 
     supports_packing = supports_kv_cache = True
+    editions = (2021,)
 
     def __init__(self, config):
         """As CausalSelfAttention."""
@@ -106,6 +185,8 @@ class SynthesizerAttention(nn.Module):
 VARIANTS = {
     "vanilla": CausalSelfAttention,
     "synthesizer": SynthesizerAttention,
+    "rope": RotaryAttention,
+    "perceiver": PerceiverAttention,
 }
 
 
@@ -122,6 +203,39 @@ def variant_of(config) -> str:
     if name not in VARIANTS:
         raise ValueError(f"there is no attention {name!r} here, only {', '.join(VARIANTS)}")
     return name
+
+
+def precompute_rotary_emb(dim: int, max_positions: int) -> torch.Tensor:
+    """
+    cos and sin of the angles of apply_rotary_emb(): (max_positions, dim / 2, 2), the last axis
+    (cos, sin). Pair i = 0 … dim/2 - 1 of the channels turns by t · 10000^(-2i / dim) radians at
+    position t = 0, 1 … Raises ValueError if dim, the size of a head, is odd.
+    """
+    if dim % 2 != 0:
+        raise ValueError(f"rotary positions turn pairs of channels, but a head has {dim}")
+    frequencies = 10000.0 ** (-torch.arange(0, dim, 2) / dim)
+    angles = torch.arange(max_positions)[:, None] * frequencies  # (max_positions, dim / 2)
+    return torch.stack((angles.cos(), angles.sin()), dim=-1)
+
+
+def apply_rotary_emb(x: torch.Tensor, rope_cache: torch.Tensor) -> torch.Tensor:
+    """
+    Rotates each pair of neighbouring channels of x (B, nh, T, hs) by its position's angle; the
+    same shape and type.
+
+    rope_cache: precompute_rotary_emb(), (T or more, hs / 2, 2), for positions 0 … T-1; or
+    (B, 1, T, hs / 2, 2), for each row's own positions. Raises ValueError for more positions than
+    rope_cache has.
+    """
+    T, max_positions = x.size(-2), rope_cache.size(-3)
+    if T > max_positions:
+        raise ValueError(f"{T} positions, but this attention takes {max_positions} at most")
+    # A rotation is a product of complex numbers, (first + i second) · (cos + i sin), which takes a
+    # sixth of the time of its four real products. Always in the cache's precision or a higher one.
+    precise = x.to(torch.promote_types(x.dtype, rope_cache.dtype))
+    pairs = torch.view_as_complex(precise.unflatten(-1, (-1, 2)).contiguous())
+    turns = torch.view_as_complex(rope_cache[..., :T, :, :].contiguous())  # (T, hs / 2)
+    return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)  # pairs: (B, nh, T, hs / 2)
 
 
 def attention_mask(mask: torch.Tensor, S: int, max_positions: int, layer_past) -> torch.Tensor:

@@ -5,16 +5,17 @@ As in minGPT (https://github.com/karpathy/minGPT) and GPT-2 (Radford et al. 2019
 before attention and MLP. The attention of the blocks is one of attention.VARIANTS.
 
 Shapes: B batch, T positions, C = n_embd channels, V = vocab_size; N tokens of a batch without
-padding.
+padding; m = bottleneck_dim positions of the perceiver's bottleneck.
 """
 
+import copy
 from numbers import Integral, Real
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from attention import VARIANTS, variant_of
+from attention import VARIANTS, CausalCrossAttention, variant_of
 from fast.packing import IGNORED_TARGET, PackedRows
 
 
@@ -24,8 +25,9 @@ class GPTConfig:
 
     vocab_size, block_size: ids, and positions at most. As keywords: n_layer, n_head, n_embd;
     embd_pdrop, resid_pdrop, attn_pdrop (dropout probabilities of the embeddings' sum, of a layer's
-    output, of the attention weights); and the name of an attention variant = True, for example
-    synthesizer=True; without one it is vanilla.
+    output, of the attention weights); the name of an attention variant = True, for example
+    synthesizer=True, without one it is vanilla; and bottleneck_dim, positions of the perceiver's
+    bottleneck (None: BOTTLENECK_DIM, or block_size if that is less).
 
     A setting can also be assigned afterwards, as the course's code does. Raises TypeError for a
     setting that does not exist and ValueError for one out of range.
@@ -35,7 +37,9 @@ class GPTConfig:
     resid_pdrop = 0.1
     attn_pdrop = 0.1
     additive = False
+    bottleneck_dim = None
 
+    BOTTLENECK_DIM = 32
     SIZES = ("vocab_size", "block_size", "n_layer", "n_head", "n_embd")
     RATES = ("embd_pdrop", "resid_pdrop", "attn_pdrop")
 
@@ -49,12 +53,16 @@ class GPTConfig:
                 is_number(value, Integral) and value >= 1,
                 "a whole number of at least 1",
             )
+        elif name == "bottleneck_dim":
+            fits = value is None or (is_number(value, Integral) and value >= 1)
+            expected = "None or a whole number of at least 1"
         elif name in self.RATES:
             fits, expected = is_number(value, Real) and 0 <= value < 1, "a probability in [0, 1)"
         elif name == "additive" or name in VARIANTS:
             fits, expected = isinstance(value, bool), "True or False"
         else:
-            known = ", ".join([*self.SIZES, *self.RATES, "additive", *VARIANTS])
+            known = [*self.SIZES, "bottleneck_dim", *self.RATES, "additive", *VARIANTS]
+            known = ", ".join(known)
             raise TypeError(f"GPTConfig: there is no setting {name!r}; there are {known}")
         if not fits:
             raise ValueError(f"GPTConfig: {name} is {value!r}; {expected} is expected")
@@ -86,12 +94,7 @@ class Block(nn.Module):
         self.ln1 = nn.LayerNorm(config.n_embd)
         self.ln2 = nn.LayerNorm(config.n_embd)
         self.attn = VARIANTS[variant_of(config)](config)
-        self.mlp = nn.Sequential(
-            nn.Linear(config.n_embd, 4 * config.n_embd),
-            nn.GELU(),  # the exact one, with erf
-            nn.Linear(4 * config.n_embd, config.n_embd),
-            nn.Dropout(config.resid_pdrop),
-        )
+        self.mlp = mlp(config)
 
     def forward(self, x: torch.Tensor, rows: PackedRows | None = None, **context) -> torch.Tensor:
         """
@@ -106,6 +109,65 @@ class Block(nn.Module):
         return x
 
 
+def mlp(config: GPTConfig) -> nn.Sequential:
+    """Two linear layers around a GELU: (…, C) → (…, C)."""
+    return nn.Sequential(
+        nn.Linear(config.n_embd, 4 * config.n_embd),
+        nn.GELU(),  # the exact one, with erf
+        nn.Linear(4 * config.n_embd, config.n_embd),
+        nn.Dropout(config.resid_pdrop),
+    )
+
+
+class DownProjectBlock(nn.Module):
+    """
+    The perceiver's first layer (handout part g, 2023): m learned positions C read the text by
+    cross-attention. y = attention(norm(C) over x), then y + MLP(norm(y)). (B, T, C) → (B, m, C).
+    """
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.C = nn.Parameter(torch.empty(1, bottleneck_dim(config), config.n_embd))
+        nn.init.xavier_uniform_(self.C)
+        self.ln1 = nn.LayerNorm(config.n_embd)
+        self.ln2 = nn.LayerNorm(config.n_embd)
+        self.attn = CausalCrossAttention(config)
+        self.mlp = mlp(config)
+
+    def forward(self, x_input: torch.Tensor) -> torch.Tensor:
+        y = self.attn(x_input, self.ln1(self.C))
+        return y + self.mlp(self.ln2(y))
+
+
+class UpProjectBlock(nn.Module):
+    """
+    The perceiver's last layer: the text reads the bottleneck by cross-attention.
+    x = x_input + attention(x_input over norm(y)), then x + MLP(norm(x)). (B, m, C), (B, T, C) →
+    (B, T, C).
+    """
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.ln1 = nn.LayerNorm(config.n_embd)
+        self.ln2 = nn.LayerNorm(config.n_embd)
+        self.attn = CausalCrossAttention(config)
+        self.mlp = mlp(config)
+
+    def forward(self, y: torch.Tensor, x_input: torch.Tensor) -> torch.Tensor:
+        x = x_input + self.attn(self.ln1(y), x_input)
+        return x + self.mlp(self.ln2(x))
+
+
+def bottleneck_dim(config: GPTConfig) -> int:
+    """m. Raises ValueError if it is above block_size."""
+    m, block_size = getattr(config, "bottleneck_dim", None), config.block_size
+    if m is None:
+        return min(GPTConfig.BOTTLENECK_DIM, block_size)
+    if m > block_size:
+        raise ValueError(f"bottleneck_dim is {m}, above block_size, which is {block_size}")
+    return m
+
+
 class GPT(nn.Module):
     """The language model: embeddings of id and position, the blocks, a linear layer to logits."""
 
@@ -115,17 +177,29 @@ class GPT(nn.Module):
         missing = [name for name in GPTConfig.SIZES if not hasattr(config, name)]
         if missing:
             raise ValueError(f"the configuration lacks {', '.join(missing)}")
+        attention = VARIANTS[variant_of(config)]
         self.tok_emb = nn.Embedding(config.vocab_size, config.n_embd)
-        self.pos_emb = nn.Parameter(torch.zeros(1, config.block_size, config.n_embd))
+        self.pos_emb = None
+        if getattr(attention, "learned_positions", True):
+            self.pos_emb = nn.Parameter(torch.zeros(1, config.block_size, config.n_embd))
         self.drop = nn.Dropout(config.embd_pdrop)
-        self.blocks = nn.Sequential(*[Block(config) for _ in range(config.n_layer)])
+        self.has_bottleneck = getattr(attention, "has_bottleneck", False)
+        inner, n_layer = config, config.n_layer  # of the blocks between the perceiver's two
+        if self.has_bottleneck:
+            if n_layer < 2:
+                raise ValueError(f"n_layer is {n_layer}; the perceiver has at least 2 layers")
+            self.down_block, self.up_block = DownProjectBlock(config), UpProjectBlock(config)
+            inner, n_layer = copy.copy(config), n_layer - 2
+            inner.block_size = bottleneck_dim(config)
+        self.blocks = nn.Sequential(*[Block(inner) for _ in range(n_layer)])
         self.ln_f = nn.LayerNorm(config.n_embd)
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.block_size, self.vocab_size = config.block_size, config.vocab_size
-        attentions = [block.attn for block in self.blocks]
-        self.max_positions = min(getattr(a, "max_positions", self.block_size) for a in attentions)
-        self.supports_packing = all(getattr(a, "supports_packing", False) for a in attentions)
-        self.supports_kv_cache = all(getattr(a, "supports_kv_cache", False) for a in attentions)
+        self.max_positions = self.block_size
+        if not self.has_bottleneck:
+            self.max_positions = getattr(self.blocks[0].attn, "max_positions", self.block_size)
+        self.supports_packing = getattr(attention, "supports_packing", False)
+        self.supports_kv_cache = getattr(attention, "supports_kv_cache", False)
         self.apply(self._init_weights)
         print(f"number of parameters: {sum(p.numel() for p in self.parameters())}")
 
@@ -135,8 +209,8 @@ class GPT(nn.Module):
             nn.init.normal_(module.weight, mean=0.0, std=0.02)
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
-        # LayerNorm starts at weight 1 and bias 0, pos_emb at 0; an attention sets what else it
-        # has.
+        # LayerNorm starts at weight 1 and bias 0, pos_emb at 0; an attention and DownProjectBlock
+        # set what else they have.
 
     def get_block_size(self) -> int:
         return self.block_size
@@ -166,13 +240,18 @@ class GPT(nn.Module):
                 f"{T} positions, but this model takes {self.max_positions} at most "
                 f"(block_size is {self.block_size})"
             )
-        if kv_cache is None:
-            x = self.drop(self.tok_emb(idx) + self.pos_emb[:, :T])  # (B, T, C)
+        if kv_cache is not None and not self.supports_kv_cache:
+            raise ValueError("this model's attention takes no kv_cache")
+        if self.has_bottleneck:
+            x_input = self._embed(idx)
+            x = self.up_block(self.blocks(self.down_block(x_input)), x_input)
+        elif kv_cache is None:
+            x = self._embed(idx)  # (B, T, C)
             for block in self.blocks:
                 x = block(x)
         else:
             kv_cache.advance(T)
-            x = self.drop(self.tok_emb(idx) + self.pos_emb[0, kv_cache.positions])
+            x = self._embed(idx, kv_cache.positions)
             for block, layer_past in zip(self.blocks, kv_cache.layers, strict=True):
                 x = block(x, layer_past=layer_past)
         logits = self.head(self.ln_f(x))  # (B, T, V)
@@ -191,11 +270,22 @@ class GPT(nn.Module):
         positions that have a target: in finetuning the answer alone.
         """
         rows = PackedRows(targets, self.max_positions)
-        x = self.tok_emb(rows.ids(idx)) + F.embedding(rows.positions, self.pos_emb[0])
-        x = self.drop(x)  # (N, C)
+        x = self._embed(rows.ids(idx), rows.positions)  # (N, C)
         for block in self.blocks[:-1]:
             x = block(x, rows=rows)
         rows = rows.with_targets_only()
         x = self.blocks[-1](x, rows=rows)
         logits = self.head(self.ln_f(x))  # (N, V), of the tokens with a target
         return F.cross_entropy(logits.to(x.dtype), rows.targets, ignore_index=IGNORED_TARGET)
+
+    def _embed(self, ids: torch.Tensor, positions: torch.Tensor | None = None) -> torch.Tensor:
+        """
+        The blocks' input for ids at these positions, of the same shape; None if ids are (B, T),
+        from position 0 on.
+        """
+        x = self.tok_emb(ids)
+        if self.pos_emb is not None and positions is None:
+            x = x + self.pos_emb[:, : ids.size(1)]
+        elif self.pos_emb is not None:
+            x = x + F.embedding(positions, self.pos_emb[0])
+        return self.drop(x)

@@ -1,10 +1,10 @@
 """
-The sizes and hyperparameters of an experiment. COURSE is the assignment's recipe; QUICK is the
-small one of `run_all.sh --quick`.
+The sizes and hyperparameters of an experiment. COURSE is the assignment's recipe of 2021 to 2023,
+COURSE2024 that since 2024; QUICK is the small one of `run_all.sh --quick`.
 """
 
 from collections.abc import Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Recipe:
     pretrain: Training
     finetune: Training
     finetune_without_pretraining: Training
+    edition: int = 2021  # run_all.sh runs the variants that the course had in that year
 
     def model_settings(self) -> dict[str, int | float]:
         """The keywords of GPTConfig."""
@@ -66,6 +67,9 @@ COURSE = Recipe(
     ),
 )
 
+# Since 2024 pretraining goes the cosine down once, without a second rise.
+COURSE2024 = replace(COURSE, pretrain=replace(COURSE.pretrain, decay_epochs=650), edition=2024)
+
 # For 320 people with one short sentence each (tools/corpus/make_corpus.py --size quick), found by
 # experiment. 250 epochs of 20 batches are 5,000 steps: the facts are learned between step 2,000
 # and 5,000, and small batches buy steps cheaply. Dropout, which helps over the course's 15,000
@@ -89,4 +93,4 @@ QUICK = Recipe(
     ),
 )
 
-RECIPES = {"course": COURSE, "quick": QUICK}
+RECIPES = {"course": COURSE, "course2024": COURSE2024, "quick": QUICK}

@@ -27,11 +27,7 @@ import torch
 import torch.nn as nn
 
 from arguments import check_paths, log_path, parse_arguments, resume_path
-from dataset import (
-    MASK_CHAR,
-    CharCorruptionDataset,
-    Question,
-)
+from dataset import MASK_CHAR, CharCorruptionDataset, Question
 from fast.decoding import Answer, generate
 from model import GPT, GPTConfig
 from reading import (
@@ -137,7 +133,9 @@ def what_to_give(found: dict[str, int], expected: dict[str, int]) -> str:
     """
     if not found or not expected:
         return ""
-    hints, shape = [], found.keys() - {"vocab_size"}
+    hints, shape = [], found.keys() - {"vocab_size", "bottleneck_dim"}
+    if found.get("bottleneck_dim") != expected.get("bottleneck_dim"):
+        hints.append(f"give --bottleneck_dim {found.get('bottleneck_dim')}")
     if any(found[name] != expected[name] for name in shape):
         for name, recipe in RECIPES.items():
             if all(getattr(recipe, size) == found[size] for size in shape):
@@ -150,6 +148,29 @@ def what_to_give(found: dict[str, int], expected: dict[str, int]) -> str:
             "give the corpus that these were pretrained on: this one's vocabulary differs"
         )
     return "; ".join(hints)
+
+
+def initialize_model(variant: str, mconf: GPTConfig, **settings) -> GPT:
+    """A GPT of the config, in which the variant's flag and the settings are set first."""
+    for name, value in {**settings, variant: True}.items():
+        setattr(mconf, name, value)
+    return GPT(mconf)
+
+
+def initialize_vanilla_model(mconf: GPTConfig) -> GPT:
+    return initialize_model("vanilla", mconf)
+
+
+def initialize_synthesizer_model(mconf: GPTConfig) -> GPT:
+    return initialize_model("synthesizer", mconf)
+
+
+def initialize_perceiver_model(mconf: GPTConfig, bottleneck_dim: int = 32) -> GPT:
+    return initialize_model("perceiver", mconf, bottleneck_dim=bottleneck_dim)
+
+
+def initialize_rope_model(mconf: GPTConfig) -> GPT:
+    return initialize_model("rope", mconf)
 
 
 def train(
@@ -251,6 +272,8 @@ def make_checkpointer(
         "recipe": args.recipe,
         "pretraining corpus": digest(corpus),
     }
+    if args.bottleneck_dim is not None:
+        settings["bottleneck_dim"] = args.bottleneck_dim
     if args.function == "finetune":
         settings["finetuning corpus"] = digest(repr(trainer.train_dataset.data).encode("utf-8"))
         settings["pretrained model"] = "none"
@@ -261,16 +284,27 @@ def make_checkpointer(
     )
 
 
+def configure(args: argparse.Namespace, pretrain_dataset: CharCorruptionDataset) -> GPTConfig:
+    """The GPTConfig that a command line asks for."""
+    recipe = RECIPES[args.recipe]
+    flags = {"bottleneck_dim": args.bottleneck_dim, args.variant: True}
+    sizes = pretrain_dataset.vocab_size, recipe.block_size
+    return GPTConfig(*sizes, **recipe.model_settings(), **flags)
+
+
 def describe_params(
     args: argparse.Namespace, config: GPTConfig, pretrain_dataset: CharCorruptionDataset
 ) -> dict:
     """What PARAMS.json says of the parameters that a command reads or writes."""
+    sizes = {name: getattr(config, name) for name in GPTConfig.SIZES}
+    if config.bottleneck_dim is not None:
+        sizes["bottleneck_dim"] = config.bottleneck_dim
     characters = "".join(pretrain_dataset.itos[i] for i in range(pretrain_dataset.vocab_size))
     return {
         "function": args.function,
         "variant": args.variant,
         "recipe": args.recipe,
-        "sizes": {name: getattr(config, name) for name in GPTConfig.SIZES},
+        "sizes": sizes,
         "vocabulary": digest(characters.encode("utf-8")),
         "seed": args.seed,
     }
@@ -281,8 +315,7 @@ def carry_out(args: argparse.Namespace) -> None:
     recipe, device = RECIPES[args.recipe], choose_device(args.device)
     set_seed(args.seed)
     dataset = read_corpus(args.pretrain_corpus_path, recipe.block_size)
-    flags = {args.variant: True}
-    config = GPTConfig(dataset.vocab_size, recipe.block_size, **recipe.model_settings(), **flags)
+    config = configure(args, dataset)
     model = GPT(config).to(device)
     meta = describe_params(args, config, dataset)
     if args.function == "pretrain":
@@ -316,10 +349,11 @@ def carry_out_training(
         if getattr(args, name) is not None:
             settings[name] = getattr(args, name)
     if args.function == "pretrain":
-        _, trainer = pretrain(dataset, recipe.block_size, model, **settings)
+        _, trainer = pretrain(dataset, recipe.block_size, model, args.pretrain_lr, **settings)
     else:
-        paths = args.reading_params_path, args.finetune_corpus_path
-        _, trainer = finetune(*paths, dataset, recipe.block_size, model, meta=meta, **settings)
+        paths, rate = (args.reading_params_path, args.finetune_corpus_path), args.finetune_lr
+        settings["meta"] = meta
+        _, trainer = finetune(*paths, dataset, recipe.block_size, model, rate, **settings)
         if args.reading_params_path is None:
             note(
                 "note: without --reading_params_path training starts from scratch, "

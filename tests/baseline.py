@@ -22,12 +22,23 @@ from reference import MASK, PAD, corrupt, learning_rate, name_example
 
 
 class BaselineAttention(nn.Module):
-    """Causal softmax(Q Kᵀ / √hs) V, or as synthesizer softmax(ReLU(X A + b_1) B + b_2) V."""
+    """
+    Causal softmax(Q Kᵀ / √hs) V; as synthesizer softmax(ReLU(X A + b_1) B + b_2) V; as rope with Q
+    and K rotated, as complex numbers. Queries come from x_q if it is given.
+    """
 
-    def __init__(self, n_embd, n_head, block_size, dropout, synthesizer):
+    def __init__(self, n_embd, n_head, block_size, dropout, variant):
         super().__init__()
-        self.n_head, self.synthesizer = n_head, synthesizer
-        if synthesizer:
+        self.n_head, self.synthesizer, self.rope = (
+            n_head,
+            variant == "synthesizer",
+            variant == "rope",
+        )
+        if self.rope:
+            frequencies = 10000 ** (-2 * torch.arange(n_embd // n_head // 2) / (n_embd // n_head))
+            angles = torch.outer(torch.arange(block_size), frequencies)
+            self.register_buffer("rope_cache", torch.view_as_real(torch.exp(1j * angles)))
+        if self.synthesizer:
             self.w1 = nn.Linear(n_embd, n_embd)
             self.w2 = nn.Parameter(
                 torch.empty(n_embd // n_head, block_size - 1).uniform_(-0.001, 0.001)
@@ -46,18 +57,24 @@ class BaselineAttention(nn.Module):
         """(B, T, C) → (B, nh, T, hs)."""
         return x.unflatten(-1, (self.n_head, -1)).transpose(1, 2)
 
-    def forward(self, x):
-        T = x.size(1)
+    def rotate(self, x):
+        """x (B, nh, T, hs), each pair of channels times e^(i angle)."""
+        turns = torch.view_as_complex(self.rope_cache[: x.size(2)])
+        pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())
+        return torch.view_as_real(pairs * turns).flatten(-2)
+
+    def forward(self, x, x_q=None):
+        x_q = x if x_q is None else x_q
+        T, S = x_q.size(1), x.size(1)
         v = self.heads(self.value(x))
         if self.synthesizer:
             scores = F.relu(self.heads(self.w1(x))) @ self.w2[:, :T] + self.b2[:T]
         else:
-            scores = (
-                self.heads(self.query(x))
-                @ self.heads(self.key(x)).transpose(-2, -1)
-                / math.sqrt(v.size(-1))
-            )
-        scores = scores.masked_fill(self.mask[:, :, :T, :T] == 0, -math.inf)  # (B, nh, T, T)
+            q, k = self.heads(self.query(x_q)), self.heads(self.key(x))
+            if self.rope:
+                q, k = self.rotate(q), self.rotate(k)
+            scores = q @ k.transpose(-2, -1) / math.sqrt(v.size(-1))
+        scores = scores.masked_fill(self.mask[:, :, :T, :S] == 0, -math.inf)  # (B, nh, T, S)
         y = self.attn_drop(F.softmax(scores, dim=-1)) @ v
         return self.resid_drop(self.proj(y.transpose(1, 2).flatten(2)))
 
@@ -65,10 +82,10 @@ class BaselineAttention(nn.Module):
 class BaselineBlock(nn.Module):
     """x + attention(ln1(x)), then x + MLP(ln2(x))."""
 
-    def __init__(self, n_embd, n_head, block_size, dropout, synthesizer):
+    def __init__(self, n_embd, n_head, block_size, dropout, variant):
         super().__init__()
         self.ln1, self.ln2 = nn.LayerNorm(n_embd), nn.LayerNorm(n_embd)
-        self.attn = BaselineAttention(n_embd, n_head, block_size, dropout, synthesizer)
+        self.attn = BaselineAttention(n_embd, n_head, block_size, dropout, variant)
         self.mlp = nn.Sequential(
             nn.Linear(n_embd, 4 * n_embd),
             nn.GELU(),
@@ -81,22 +98,54 @@ class BaselineBlock(nn.Module):
         return x + self.mlp(self.ln2(x))
 
 
+class BaselineDownBlock(BaselineBlock):
+    """The perceiver's first layer: m learned positions C read x."""
+
+    def __init__(self, n_embd, n_head, block_size, dropout, m):
+        super().__init__(n_embd, n_head, block_size, dropout, "perceiver")
+        self.C = nn.Parameter(nn.init.xavier_uniform_(torch.empty(1, m, n_embd)))
+
+    def forward(self, x):
+        y = self.attn(x, self.ln1(self.C).expand(len(x), -1, -1))
+        return y + self.mlp(self.ln2(y))
+
+
+class BaselineUpBlock(BaselineBlock):
+    """The perceiver's last layer: x reads the bottleneck y."""
+
+    def forward(self, y, x):
+        x = x + self.attn(self.ln1(y), x)
+        return x + self.mlp(self.ln2(x))
+
+
 class BaselineGPT(nn.Module):
     """idx (B, T) → logits (B, T, V), and the mean cross-entropy of targets that are not 0."""
 
     def __init__(
-        self, vocab_size, block_size, n_layer, n_head, n_embd, dropout=0.1, synthesizer=False
+        self,
+        vocab_size,
+        block_size,
+        n_layer,
+        n_head,
+        n_embd,
+        dropout=0.1,
+        variant="vanilla",
+        bottleneck_dim=32,
     ):
         super().__init__()
         self.tok_emb = nn.Embedding(vocab_size, n_embd)
-        self.pos_emb = nn.Parameter(torch.zeros(1, block_size, n_embd))
+        self.pos_emb = None
+        if variant != "rope":
+            self.pos_emb = nn.Parameter(torch.zeros(1, block_size, n_embd))
         self.drop = nn.Dropout(dropout)
-        self.blocks = nn.Sequential(
-            *[
-                BaselineBlock(n_embd, n_head, block_size, dropout, synthesizer)
-                for _ in range(n_layer)
-            ]
-        )
+        sizes = n_embd, n_head, block_size, dropout
+        self.down_block = None
+        if variant == "perceiver":
+            m = min(bottleneck_dim, block_size)
+            self.down_block = BaselineDownBlock(*sizes, m)
+            self.up_block = BaselineUpBlock(*sizes, variant)
+            sizes, n_layer = (n_embd, n_head, m, dropout), n_layer - 2
+        self.blocks = nn.Sequential(*[BaselineBlock(*sizes, variant) for _ in range(n_layer)])
         self.ln_f = nn.LayerNorm(n_embd)
         self.head = nn.Linear(n_embd, vocab_size, bias=False)
         for module in self.modules():
@@ -106,8 +155,15 @@ class BaselineGPT(nn.Module):
                 module.bias.data.zero_()
 
     def forward(self, idx, targets=None):
-        x = self.drop(self.tok_emb(idx) + self.pos_emb[:, : idx.size(1)])
-        logits = self.head(self.ln_f(self.blocks(x)))
+        x = self.tok_emb(idx)
+        if self.pos_emb is not None:
+            x = x + self.pos_emb[:, : idx.size(1)]
+        x = self.drop(x)
+        if self.down_block is None:
+            x = self.blocks(x)
+        else:
+            x = self.up_block(self.blocks(self.down_block(x)), x)
+        logits = self.head(self.ln_f(x))
         if targets is None:
             return logits, None
         return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=0)

@@ -1,11 +1,14 @@
 """Models whose parameters are all large enough to matter, for the tests of several files."""
 
+import contextlib
+
 import torch
 from torch import nn
 
 from baseline import BaselineGPT
 from model import GPT, GPTConfig
 
+BOTTLENECK = 3  # positions of a perceiver's, if no other number is given
 NO_DROPOUT = {"embd_pdrop": 0.0, "resid_pdrop": 0.0, "attn_pdrop": 0.0}
 
 
@@ -14,19 +17,43 @@ def enlarge(model, size=0.3, seed=None):
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(size * torch.randn(parameter.shape, generator=generator))
+            draw = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
+            parameter.copy_(size * draw)
     return model
 
 
-def make_gpt(variant, sizes, **settings):
+def make_gpt(variant, sizes, dtype=torch.float32, **settings):
     """A GPT of these sizes (keywords of GPTConfig), without dropout unless settings say so."""
-    return GPT(GPTConfig(**sizes, **{**NO_DROPOUT, **settings, variant: True}))
+    settings = {**NO_DROPOUT, "bottleneck_dim": BOTTLENECK, **settings, variant: True}
+    with default_dtype(dtype):
+        return GPT(GPTConfig(**sizes, **settings))
+
+
+@contextlib.contextmanager
+def default_dtype(dtype):
+    """
+    What is made inside has this type: rope's angles too, which .double() would only convert.
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def most_positions(variant, block_size):
+    """The longest row that a model of this variant takes."""
+    return block_size - 1 if variant == "synthesizer" else block_size
 
 
 def make_baseline(variant, sizes, state):
     """A BaselineGPT of a variant that it knows, with the parameters of a GPT's state dict."""
-    baseline = BaselineGPT(**sizes, dropout=0.0, synthesizer=variant == "synthesizer")
-    baseline.to(state["pos_emb"].dtype).load_state_dict(state)
+    bottleneck = {}
+    if "down_block.C" in state:
+        bottleneck["bottleneck_dim"] = state["down_block.C"].size(1)
+    baseline = BaselineGPT(**sizes, dropout=0.0, variant=variant, **bottleneck)
+    baseline.to(state["head.weight"].dtype).load_state_dict(state)
     return baseline
 
 
@@ -60,7 +87,7 @@ def draw_prompts(lengths, vocab_size, seed=2):
 
 def make_writer(variant, sizes, seed=150, size=1.0, mask=1.5, dtype=torch.float32):
     """A GPT whose answers differ, depend on all of the prompt, and end in ⁇ more with `mask`."""
-    model = enlarge(make_gpt(variant, sizes), size, seed)
+    model = enlarge(make_gpt(variant, sizes, dtype), size, seed)
     with torch.no_grad():
         model.head.weight[MASK_ID] *= mask
-    return model.to(dtype)
+    return model

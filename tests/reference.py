@@ -71,6 +71,72 @@ def causal_self_attention(x, params, n_head):
     return linear(y, params["proj.weight"], params["proj.bias"])
 
 
+def rotated(vector, t):
+    """A head's query or key (hs) at position t: each pair of neighbours times a 2 × 2 rotation.
+
+    Pair i = 1 … hs/2 turns by the angle t θ_i, θ_i = 10000^(-2(i - 1)/hs).
+    Su et al. 2021, https://arxiv.org/abs/2104.09864, equations 14 and 15.
+    """
+    pairs = []
+    for i in range(1, len(vector) // 2 + 1):
+        angle = t * 10000 ** (-2 * (i - 1) / len(vector))
+        matrix = vector.new_tensor(
+            [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+        )
+        pairs.append(matrix @ vector[2 * i - 2 : 2 * i])
+    return torch.cat(pairs)
+
+
+def rotary_attention(x, params, n_head):
+    """causal_self_attention with each query and key rotated by its position.
+
+    x (B, T, C) → (B, T, C). params: as causal_self_attention. A `rope_cache` in it is not read.
+    """
+    B, T, C = x.shape
+    hs = C // n_head
+    k = linear(x, params["key.weight"], params["key.bias"])  # (B, T, C)
+    q = linear(x, params["query.weight"], params["query.bias"])
+    v = linear(x, params["value.weight"], params["value.bias"])
+    rows = []
+    for b in range(B):
+        for t in range(T):
+            for h in range(n_head):
+                own = slice(h * hs, (h + 1) * hs)
+                query = rotated(q[b, t, own], t)
+                scores = [
+                    (query * rotated(k[b, s, own], s)).sum() / math.sqrt(hs) for s in range(t + 1)
+                ]
+                weights = softmax(torch.stack(scores))  # (t + 1)
+                rows.append(sum(weights[s] * v[b, s, own] for s in range(t + 1)))  # (hs)
+    y = torch.cat(rows).view(B, T, C)  # rows came in the order b, t, h
+    return linear(y, params["proj.weight"], params["proj.bias"])
+
+
+def cross_attention(x_kv, x_q, params, n_head):
+    """For each head softmax(q_t · k_s / √hs over s ≤ t) applied to v_s; then proj of all heads.
+
+    Keys and values come from x_kv (B, S, C), queries from x_q (B, T, C): (B, T, C). A query
+    beyond S sees all of x_kv. params: as causal_self_attention.
+    Jaegle et al. 2021, https://arxiv.org/abs/2103.03206; causal as in Hawthorne et al. 2022.
+    """
+    B, S, C = x_kv.shape
+    T, hs = x_q.shape[1], C // n_head
+    k = linear(x_kv, params["key.weight"], params["key.bias"])  # (B, S, C)
+    v = linear(x_kv, params["value.weight"], params["value.bias"])
+    q = linear(x_q, params["query.weight"], params["query.bias"])  # (B, T, C)
+    rows = []
+    for b in range(B):
+        for t in range(T):
+            for h in range(n_head):
+                own = slice(h * hs, (h + 1) * hs)
+                seen = range(min(t + 1, S))
+                scores = [(q[b, t, own] * k[b, s, own]).sum() / math.sqrt(hs) for s in seen]
+                weights = softmax(torch.stack(scores))
+                rows.append(sum(weights[s] * v[b, s, own] for s in seen))  # (hs)
+    y = torch.cat(rows).view(B, T, C)
+    return linear(y, params["proj.weight"], params["proj.bias"])
+
+
 def synthesizer_attention(x, params, n_head):
     """For each head softmax((ReLU(x_t A_h + b1_h) B + b2)_s over s ≤ t) applied to v_s; then proj.
 
@@ -103,7 +169,12 @@ def synthesizer_attention(x, params, n_head):
 
 
 # The variants that the reference and the baseline know. Comparisons run over these.
-VARIANTS = {"vanilla": causal_self_attention, "synthesizer": synthesizer_attention}
+VARIANTS = {
+    "vanilla": causal_self_attention,
+    "synthesizer": synthesizer_attention,
+    "rope": rotary_attention,
+    "perceiver": causal_self_attention,  # of the blocks in the bottleneck
+}
 
 
 def layer_norm(x, weight, bias):
@@ -138,22 +209,51 @@ def gpt_logits(state, idx, n_layer, n_head):
     """The whole pre-norm GPT from its state dict: idx (B, T) of ids → logits (B, T, V).
 
     x = tok_emb[idx] + pos_emb[:T]; for each block x += attn(ln1(x)), x += mlp(ln2(x)); logits =
-    head(ln_f(x)), where head is not tied and has no bias. A block with a `w2` is a synthesizer,
-    any other is vanilla. Keys may begin with `module.`.
+    head(ln_f(x)), where head is not tied and has no bias. A block with a `w2` is a synthesizer; a
+    model without pos_emb has rotary positions; one with a down_block is a perceiver, whose first
+    and last layer are down_block and up_block; any other is vanilla. Keys may begin with
+    `module.`.
     """
     state = without_module(state)
     T = idx.shape[1]
-    if T > state["pos_emb"].shape[1]:
-        raise ValueError(f"{T} positions, but pos_emb holds only {state['pos_emb'].shape[1]}")
-    x = state["tok_emb.weight"][idx] + state["pos_emb"][:, :T]  # (B, T, C)
+    x = state["tok_emb.weight"][idx]  # (B, T, C)
+    attention = rotary_attention
+    if "pos_emb" in state:
+        if T > state["pos_emb"].shape[1]:
+            raise ValueError(f"{T} positions, but pos_emb holds only {state['pos_emb'].shape[1]}")
+        x = x + state["pos_emb"][:, :T]
+        attention = synthesizer_attention if "blocks.0.attn.w2" in state else causal_self_attention
+    x_input, bottleneck = x, "down_block.C" in state
+    if bottleneck:
+        x = down_project(x, part_of(state, "down_block."), n_head)  # (B, m, C)
+        n_layer -= 2
     for i in range(n_layer):
         block = part_of(state, f"blocks.{i}.")
-        attention = synthesizer_attention if "attn.w2" in block else causal_self_attention
-        x = x + attention(
-            layer_norm(x, block["ln1.weight"], block["ln1.bias"]), part_of(block, "attn."), n_head
-        )
-        x = x + mlp(layer_norm(x, block["ln2.weight"], block["ln2.bias"]), part_of(block, "mlp."))
-    return linear(layer_norm(x, state["ln_f.weight"], state["ln_f.bias"]), state["head.weight"])
+        x = x + attention(norm(x, block, "ln1"), part_of(block, "attn."), n_head)
+        x = x + mlp(norm(x, block, "ln2"), part_of(block, "mlp."))
+    if bottleneck:
+        x = up_project(x, x_input, part_of(state, "up_block."), n_head)  # (B, T, C)
+    return linear(norm(x, state, "ln_f"), state["head.weight"])
+
+
+def norm(x, params, name):
+    return layer_norm(x, params[f"{name}.weight"], params[f"{name}.bias"])
+
+
+def down_project(x, block, n_head):
+    """y = attention with queries ln1(C) over x, then y + mlp(ln2(y)): (B, T, C) → (B, m, C).
+
+    Handout (2023), part g: C are m learned vectors, the same for each row.
+    """
+    queries = norm(block["C"].expand(len(x), -1, -1), block, "ln1")  # (B, m, C)
+    y = cross_attention(x, queries, part_of(block, "attn."), n_head)
+    return y + mlp(norm(y, block, "ln2"), part_of(block, "mlp."))
+
+
+def up_project(y, x_input, block, n_head):
+    """x = x_input + attention with queries x_input over ln1(y), then x + mlp(ln2(x))."""
+    x = x_input + cross_attention(norm(y, block, "ln1"), x_input, part_of(block, "attn."), n_head)
+    return x + mlp(norm(x, block, "ln2"), part_of(block, "mlp."))
 
 
 def loss(logits, targets):

@@ -63,6 +63,11 @@ class LayerKVCache:
         """(B, 1, T, S): whether each new position may attend to each column."""
         return self.cache.mask
 
+    @property
+    def positions(self) -> torch.Tensor:
+        """(B, T): where the new positions stand."""
+        return self.cache.positions
+
     def extend(self, *new: torch.Tensor) -> list[torch.Tensor]:
         """
         Keeps tensors (B, nh, T, hs) of the new positions. Returns those of all, (B, nh, S, hs).

@@ -218,27 +218,42 @@ def sizes_of(state: State) -> dict[str, int]:
     The sizes of the GPT that a state dict belongs to, by their names in GPTConfig; without n_head,
     which no tensor shows. {} if it is no GPT's.
     """
-    tokens, positions = state.get("tok_emb.weight"), state.get("pos_emb")
+    bottleneck = state.get("down_block.C")
+    tokens, mask = state.get("tok_emb.weight"), state.get(f"{first_attention(state)}mask")
+    positions = state.get("pos_emb")  # rope has none; its mask has as many rows
+    if positions is None and mask is not None:
+        positions = mask[0]
     if tokens is None or positions is None or tokens.dim() != 2 or positions.dim() != 3:
         return {}
     layers = {name.split(".")[1] for name in state if name.startswith("blocks.")}
-    return {
+    sizes = {
         "vocab_size": tokens.shape[0],
         "block_size": positions.shape[1],
         "n_layer": len(layers),
-        "n_embd": positions.shape[2],
+        "n_embd": tokens.shape[1],
     }
+    if bottleneck is not None and bottleneck.dim() == 3:
+        sizes["n_layer"] += 2
+        sizes["bottleneck_dim"] = bottleneck.shape[1]
+    return sizes
+
+
+def first_attention(state: State) -> str:
+    """What the names of a GPT's first attention begin with."""
+    return "down_block.attn." if "down_block.C" in state else "blocks.0.attn."
 
 
 def variant_of_state(state: State) -> str | None:
     """The attention variant whose tensors a GPT's state dict has; None if it is none of them."""
-    first = "blocks.0.attn."
+    first, has_bottleneck = first_attention(state), "down_block.C" in state
     names = {name.removeprefix(first) for name in state if name.startswith(first)}
-    smallest = SimpleNamespace(n_embd=1, n_head=1, block_size=2, attn_pdrop=0.0, resid_pdrop=0.0)
+    smallest = SimpleNamespace(n_embd=2, n_head=1, block_size=2, attn_pdrop=0.0, resid_pdrop=0.0)
     # fork_rng gives the random numbers back. torch's meta device would draw none, but loads
     # slowly.
     with torch.random.fork_rng(devices=[]):
         for variant, attention in VARIANTS.items():
+            if getattr(attention, "has_bottleneck", False) != has_bottleneck:
+                continue
             if names == set(attention(smallest).state_dict()):
                 return variant
     return None

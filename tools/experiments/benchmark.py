@@ -101,7 +101,7 @@ def work_plain(task, variant, data, files, recipe, precision, epochs):
     text = (data / "wiki.txt").read_text(encoding="utf-8")
     stoi = vocabulary(text)
     sizes = recipe.block_size, recipe.n_layer, recipe.n_head, recipe.n_embd, recipe.dropout
-    model = BaselineGPT(len(stoi), *sizes, synthesizer=variant == "synthesizer")
+    model = BaselineGPT(len(stoi), *sizes, variant=variant)
     if task == "evaluate":
         model.load_state_dict(torch.load(files / "finetune.params", weights_only=True))
         itos = {i: char for char, i in stoi.items()}

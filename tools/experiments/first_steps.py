@@ -87,7 +87,7 @@ def fast_losses(corpus, model, recipe, steps, precision, seed):
 
 def baseline_model(vocab_size, recipe, variant):
     sizes = recipe.block_size, recipe.n_layer, recipe.n_head, recipe.n_embd, recipe.dropout
-    return BaselineGPT(vocab_size, *sizes, synthesizer=variant == "synthesizer")
+    return BaselineGPT(vocab_size, *sizes, variant=variant)
 
 
 def baseline_losses(model, recipe, steps, epochs, workers=0, before_step=lambda step: None):

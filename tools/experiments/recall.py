@@ -29,12 +29,18 @@ sys.path[:0] = [str(ROOT / name) for name in ("src", "tools/corpus")]
 import run  # noqa: E402, before torch
 
 # isort: split
-from arguments import InputPath, OutputPath, check_paths  # noqa: E402
+from arguments import (  # noqa: E402
+    InputPath,
+    OutputPath,
+    add_bottleneck_dim,
+    check_paths,
+    settle_bottleneck_dim,
+)
 from attention import VARIANTS  # noqa: E402
 from dataset import MASK_CHAR, PAD_CHAR, parse_questions  # noqa: E402
 from documents import Documents, find_place, name_in, offered, whole_word  # noqa: E402
 from fast.decoding import generate  # noqa: E402
-from model import GPT, GPTConfig  # noqa: E402
+from model import GPT  # noqa: E402
 from recipe import RECIPES  # noqa: E402
 from runs.checkpoint import load_params  # noqa: E402
 from runs.console import Parser, command, note  # noqa: E402
@@ -167,17 +173,13 @@ def carry_out(args):
     """Raises InputError where the input is at fault."""
     check_paths(args)
     with sole_writer(args.outputs_path):
-        recipe = RECIPES[args.recipe]
-        dataset = run.read_corpus(args.pretrain_corpus_path, recipe.block_size)
+        dataset = run.read_corpus(args.pretrain_corpus_path, RECIPES[args.recipe].block_size)
         with errors_name(args.eval_corpus_path):
             questions = parse_questions(read_text(args.eval_corpus_path))
             if questions[0].place is None:
                 raise ValueError("no places in it to look for")
         people = early_people(questions, Documents("\n".join(dataset.data)))
-        flags = {args.variant: True}
-        config = GPTConfig(
-            dataset.vocab_size, recipe.block_size, **recipe.model_settings(), **flags
-        )
+        config = run.configure(args, dataset)
         model = GPT(config).to(choose_device(args.device))
         meta = run.describe_params(args, config, dataset)
         paths = args.pretrained_params_path, args.finetuned_params_path
@@ -201,8 +203,11 @@ def parse_arguments(arguments):
         parser.add_argument(f"--{flag}", type=InputPath, required=True, help=content)
     parser.add_argument("--outputs_path", type=OutputPath, required=True, help="the table")
     parser.add_argument("--recipe", choices=list(RECIPES), default="course", help="default course")
+    add_bottleneck_dim(parser)
     parser.add_argument("--device", help="cuda, cuda:1, cpu …; default: CUDA if there is one")
-    return argparse.Namespace(function="recall", seed=None, **vars(parser.parse_args(arguments)))
+    args = parser.parse_args(arguments)
+    settle_bottleneck_dim(parser, args)
+    return argparse.Namespace(function="recall", seed=None, **vars(args))
 
 
 def main(arguments=None):
