@@ -135,7 +135,7 @@ class DownProjectBlock(nn.Module):
         self.mlp = mlp(config)
 
     def forward(self, x_input: torch.Tensor) -> torch.Tensor:
-        y = self.attn(x_input, self.ln1(self.C))
+        y = self.attn(x_input, self.ln1(self.C)).to(x_input.dtype)  # under autocast, too
         return y + self.mlp(self.ln2(y))
 
 

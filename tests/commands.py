@@ -16,7 +16,7 @@ from runs.progress import Progress
 ONCE = Training(max_epochs=1, batch_size=4, learning_rate=1e-3, warmup_tokens=10, decay_epochs=4)
 SMALL = Recipe(
     block_size=48,
-    n_layer=1,
+    n_layer=3,
     n_head=2,
     n_embd=8,
     dropout=0.1,

@@ -104,13 +104,14 @@ def known_variant(request):
 
 @pytest.fixture
 def tiny_config(variant):
-    """12 characters, 8 positions, 2 layers of 3 heads of 2 channels, no dropout."""
+    """12 characters, 8 positions, 3 layers of 3 heads of 2 channels, no dropout."""
     from model import GPTConfig
 
     return GPTConfig(
         12,
         8,
-        n_layer=2,
+        n_layer=3,
+        bottleneck_dim=3,
         n_head=3,
         n_embd=6,
         embd_pdrop=0.0,

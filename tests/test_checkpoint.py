@@ -21,11 +21,12 @@ from runs import checkpoint
 from runs.checkpoint import load_params, meta_path, save_params, sizes_of, unwrap
 from runs.inputs import InputError
 
-SIZES = {"vocab_size": 12, "block_size": 8, "n_layer": 2, "n_head": 3, "n_embd": 6}
+SIZES = {"vocab_size": 12, "block_size": 8, "n_layer": 3, "n_head": 3, "n_embd": 6}
 
 
 def gpt(variant="vanilla", **changes):
-    return enlarge(GPT(GPTConfig(**{**SIZES, **changes}, **{variant: True}))).eval()
+    settings = {**SIZES, "bottleneck_dim": 3, **changes, variant: True}
+    return enlarge(GPT(GPTConfig(**settings))).eval()
 
 
 def copied(model):
@@ -63,7 +64,7 @@ IDX = torch.arange(14).view(2, 7) * 5 % 12
 @pytest.mark.parametrize("prefix", ["", "module."])
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
 def test_the_courses_files_are_read(known_variant, prefix, zipped, path):
-    course = enlarge(BaselineGPT(**SIZES, synthesizer=known_variant == "synthesizer")).eval()
+    course = enlarge(BaselineGPT(**SIZES, variant=known_variant, bottleneck_dim=3)).eval()
     state = {prefix + name: tensor for name, tensor in course.state_dict().items()}
     torch.save(state, path, _use_new_zipfile_serialization=zipped)
     model = gpt(known_variant)
@@ -173,10 +174,10 @@ def test_a_new_variant_is_recognised(known_variant, path, monkeypatch):
     "changes, parts",
     [
         ({"vocab_size": 13}, ("tok_emb.weight", "(13, 6)", "(12, 6)")),
-        ({"block_size": 9}, ("pos_emb", "(1, 9, 6)", "(1, 8, 6)")),
-        ({"n_embd": 9}, ("pos_emb", "(1, 8, 9)", "(1, 8, 6)")),
-        ({"n_layer": 3}, ("blocks.2.",)),
-        ({"n_layer": 1}, ("blocks.1.",)),
+        ({"block_size": 9}, ("9", "8")),
+        ({"n_embd": 12}, ("12)", "6)")),
+        ({"n_layer": 4}, ("it has blocks.",)),
+        ({"n_layer": 2}, ("it lacks blocks.",)),
     ],
 )
 def test_a_file_of_another_size_is_refused_with_a_hint(variant, changes, parts, path):
@@ -192,6 +193,8 @@ def test_a_file_of_another_size_is_refused_with_a_hint(variant, changes, parts, 
     line = refused(gpt(variant), path, *parts, hint=hint)
     assert line.endswith("; give more")
     visible = {name: size for name, size in SIZES.items() if name != "n_head"}
+    if variant == "perceiver":
+        visible["bottleneck_dim"] = 3
     assert asked == [(visible | changes, visible)]
 
 
@@ -199,7 +202,9 @@ def test_sizes_of_what_is_no_gpt_are_unknown():
     state = gpt().state_dict()
     for name in ("pos_emb", "tok_emb.weight"):
         assert sizes_of({**state, name: torch.ones(6)}) == {}
-        assert sizes_of({key: tensor for key, tensor in state.items() if key != name}) == {}
+    without = {"tok_emb.weight"}, {"pos_emb", "blocks.0.attn.mask"}
+    for names in without:
+        assert sizes_of({key: state[key] for key in state.keys() - names}) == {}
 
 
 @pytest.mark.parametrize("name", ["head.weight", "blocks.1.attn.mask", "pos_emb"])

@@ -14,11 +14,10 @@ import reference
 from attention import VARIANTS
 from baseline import baseline_answer
 from fast.decoding import Answer, generate
-from models import MASK_ID, MeanAttention, draw_prompts, make_baseline, make_writer
+from models import MASK_ID, MeanAttention, draw_prompts, make_baseline, make_writer, most_positions
 
 V, LAYERS, HEADS = 12, 2, 3
 SIZES = {"vocab_size": V, "block_size": 8, "n_layer": LAYERS, "n_head": HEADS, "n_embd": 6}
-POSITIONS = {"vanilla": 8, "synthesizer": 7}
 CHARS = dict(enumerate([reference.PAD, reference.MASK, *"abcdefghij"]))
 IDS = {char: i for i, char in CHARS.items()}
 
@@ -55,8 +54,9 @@ def test_answers_and_their_probabilities_are_the_references(known_variant, most)
     With a cache and without, in any batch: prompts of every length, mixed, also too long ones;
     among the answers are empty ones, short ones, and some to the end of the block.
     """
-    model = make_writer(known_variant, SIZES, dtype=torch.float64)
-    positions = POSITIONS[known_variant]
+    seed = {"rope": 13, "perceiver": 1}.get(known_variant, 150)  # with all kinds of answers
+    model = make_writer(known_variant, SIZES, seed, dtype=torch.float64)
+    positions = most_positions(known_variant, 8)
     lengths = [
         3,
         1,
@@ -78,7 +78,7 @@ def test_answers_and_their_probabilities_are_the_references(known_variant, most)
     rooms = [min(most, positions - n + 1) for n in lengths]
     kinds = {(ids == [], len(ids) == room) for (ids, _), room in zip(expected, rooms, strict=True)}
     assert {(True, False), (False, True)} <= kinds and (most == 2 or (False, False) in kinds)
-    for cached in (True, False):
+    for cached in {model.supports_kv_cache, False}:
         model.supports_kv_cache = cached
         for batch_size in (1, 2, 5, 256):
             answers = generate(model.train(), prompts, MASK_ID, most, batch_size=batch_size)
@@ -90,7 +90,7 @@ def test_answers_and_their_probabilities_are_the_references(known_variant, most)
 
 def test_prompts_that_begin_alike(known_variant):
     """As the questions do; also where one prompt is the beginning of all others."""
-    model, positions = make_writer(known_variant, SIZES), POSITIONS[known_variant]
+    model, positions = make_writer(known_variant, SIZES), most_positions(known_variant, 8)
     for prefix in ([], [5], [5, 2, 9]):
         lengths = [1, 2, 3, positions - len(prefix), 2, 3, 4]
         prompts = [prefix + end for end in draw_prompts(lengths, V)]
@@ -102,8 +102,8 @@ def test_prompts_that_begin_alike(known_variant):
 
 @pytest.mark.parametrize("beam", [1, 4])
 def test_without_room_an_answer_is_empty_and_certain(known_variant, beam):
-    model, positions = make_writer(known_variant, SIZES), POSITIONS[known_variant]
-    for cached in (True, False):
+    model, positions = make_writer(known_variant, SIZES), most_positions(known_variant, 8)
+    for cached in {model.supports_kv_cache, False}:
         model.supports_kv_cache = cached
         prompts = draw_prompts([positions + 1, 2, positions + 2, positions], V)
         first, second, third, _ = generate(model, prompts, MASK_ID, 4, beam)
@@ -116,7 +116,8 @@ def test_without_room_an_answer_is_empty_and_certain(known_variant, beam):
 def test_long_answers_are_the_baselines(known_variant):
     """In a block with room for them; rows stop at any step, so the cache is narrowed often."""
     sizes = {**SIZES, "block_size": 64, "n_head": 2, "n_embd": 8}
-    seed = {"vanilla": 52, "synthesizer": 18}[known_variant]  # with answers of many lengths
+    seeds = {"vanilla": 52, "synthesizer": 18, "rope": 16, "perceiver": 6}
+    seed = seeds[known_variant]  # with answers of many lengths
     model = make_writer(known_variant, sizes, seed, dtype=torch.float64)
     baseline = make_baseline(known_variant, sizes, model.state_dict())
     prompts, expected = draw_prompts([2 + (i * 7) % 30 for i in range(20)], V), []

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import reference
+from attention import VARIANTS
 from conftest import ROOT
 from trainer import TrainerConfig, learning_rate_factor
 
@@ -18,10 +19,16 @@ import demo  # noqa: E402
 IDS = [3, 1, 4, 1, 5, 9, 2]
 
 
-@pytest.fixture
-def variant(known_variant):
-    """demo.attention_weights() needs an attention with attn_drop, as the known variants have."""
-    return known_variant
+WHOLE = [name for name in reference.VARIANTS if not getattr(VARIANTS[name], "has_bottleneck", 0)]
+
+
+@pytest.fixture(params=WHOLE)
+def variant(request):
+    """
+    demo.attention_weights() needs an attention with attn_drop, as the known variants have, and
+    blocks that read the text itself.
+    """
+    return request.param
 
 
 @pytest.fixture
@@ -54,7 +61,7 @@ def has_hooks(model):
 
 def test_attention_weights_and_values_give_the_attention_output(random_model):
     weights = demo.attention_weights(random_model, IDS)
-    assert weights.shape == (2, 3, 7, 7)
+    assert weights.shape == (3, 3, 7, 7)
     pairs = attention_inputs_and_outputs(random_model, IDS)
     for block, layer, (x, output) in zip(random_model.blocks, weights, pairs, strict=True):
         attn = block.attn
@@ -62,7 +69,7 @@ def test_attention_weights_and_values_give_the_attention_output(random_model):
         heads = [layer[head] @ v[:, 2 * head : 2 * head + 2] for head in range(3)]
         expected = reference.linear(torch.cat(heads, dim=1), attn.proj.weight, attn.proj.bias)
         assert torch.allclose(output, expected, atol=1e-5)
-        assert not torch.allclose(layer[0], layer[1], atol=1e-3)
+    assert not torch.allclose(weights[:, 0], weights[:, 1], atol=1e-3)
 
 
 def test_attention_weights_are_without_dropout(random_model):
@@ -70,7 +77,7 @@ def test_attention_weights_are_without_dropout(random_model):
         block.attn.attn_drop.p = 0.9
     weights = demo.attention_weights(random_model.train(), IDS)
     assert torch.equal(weights, demo.attention_weights(random_model.eval(), IDS))
-    assert torch.allclose(weights.sum(dim=-1), torch.ones(2, 3, 7), atol=1e-6)
+    assert torch.allclose(weights.sum(dim=-1), torch.ones(3, 3, 7), atol=1e-6)
 
 
 def test_attention_weights_leave_no_hooks(tiny_model):

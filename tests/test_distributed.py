@@ -93,7 +93,9 @@ def train_case(name, variant, dropout=0.0, tested=False, **changes):
     kind, settings = CASES[name]
     torch.manual_seed(2)
     rates = dict.fromkeys(("embd_pdrop", "resid_pdrop", "attn_pdrop"), dropout)
-    config = GPTConfig(12, 16, n_layer=2, n_head=2, n_embd=8, **rates, **{variant: True})
+    config = GPTConfig(
+        12, 16, n_layer=3, bottleneck_dim=5, n_head=2, n_embd=8, **rates, **{variant: True}
+    )
     model = GPT(config).double()
     losses, dropped = [], [torch.zeros(64)]
 

@@ -8,16 +8,17 @@ import reference
 from fast import gradients
 from fast.gradients import BatchGradient
 from model import GPT, GPTConfig
-from models import enlarge
+from models import default_dtype, enlarge
 
 CPU = torch.device("cpu")
-SIZES = {"n_layer": 1, "n_head": 2, "n_embd": 6}
+SIZES = {"n_layer": 3, "bottleneck_dim": 3, "n_head": 2, "n_embd": 8}
 
 
 def model_of(variant="vanilla", dropout=0.0):
     rates = dict.fromkeys(("embd_pdrop", "resid_pdrop", "attn_pdrop"), dropout)
-    model = GPT(GPTConfig(12, 8, **SIZES, **rates, **{variant: True}))
-    return enlarge(model, 0.5, seed=3).double().train()
+    with default_dtype(torch.float64):
+        model = GPT(GPTConfig(12, 8, **SIZES, **rates, **{variant: True}))
+    return enlarge(model, 0.5, seed=3).train()
 
 
 def batch():
@@ -60,7 +61,7 @@ def test_micro_batches_give_the_references_gradient(
     assert (len(calls) > 1) == (rows == 1 or tokens == 12)
     leaves = {name: p.detach().clone().requires_grad_() for name, p in model.named_parameters()}
     state = {**model.state_dict(), **leaves}
-    loss = reference.loss(reference.gpt_logits(state, x, 1, 2), y)
+    loss = reference.loss(reference.gpt_logits(state, x, 3, 2), y)
     expected = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
     for name, tensor in {"loss": loss.detach(), **expected}.items():
         torch.testing.assert_close(found[name].double(), tensor, rtol=1e-6, atol=1e-12)

@@ -5,17 +5,19 @@ import torch
 from torch.testing import assert_close
 
 import reference
+from attention import VARIANTS
 from fast.kv_cache import KVCache
 from models import draw_prompts, make_writer
 
 V, LAYERS, HEADS = 12, 2, 3
 SIZES = {"vocab_size": V, "block_size": 8, "n_layer": LAYERS, "n_head": HEADS, "n_embd": 6}
-POSITIONS = 7  # that both variants take
+POSITIONS = 7  # that all variants take
+CACHED = [name for name in reference.VARIANTS if VARIANTS[name].supports_kv_cache]
 
 
-@pytest.fixture
-def model(known_variant):
-    return make_writer(known_variant, SIZES, dtype=torch.float64).eval()
+@pytest.fixture(params=CACHED)
+def model(request):
+    return make_writer(request.param, SIZES, dtype=torch.float64).eval()
 
 
 def make_cache(rows, columns=POSITIONS):

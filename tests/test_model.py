@@ -11,19 +11,22 @@ from torch.testing import assert_close
 import reference
 from attention import VARIANTS
 from model import GPT, GPT1Config, GPTConfig
-from models import MeanAttention, enlarge, make_baseline, make_gpt
+from models import BOTTLENECK, MeanAttention, enlarge, make_baseline, make_gpt, most_positions
 
-V, BLOCK, LAYERS, NH, C = 12, 8, 2, 3, 6  # of conftest's tiny_config
+V, BLOCK, LAYERS, NH, C = 12, 8, 3, 3, 6  # of conftest's tiny_config
 SIZES = {"vocab_size": V, "block_size": BLOCK, "n_layer": LAYERS, "n_head": NH, "n_embd": C}
 COURSE_SIZES = {"vocab_size": 256, "block_size": 128, "n_layer": 4, "n_head": 8, "n_embd": 256}
 
 
 def make_exact(variant):
-    return enlarge(make_gpt(variant, SIZES).double(), 0.5).eval()
+    return enlarge(make_gpt(variant, SIZES, torch.float64), 0.5).eval()
 
 
-def most_positions(variant):
-    return {"vanilla": BLOCK, "synthesizer": BLOCK - 1}[variant]
+def layer_names(variant):
+    """What the names of the layers in a model begin with."""
+    if variant == "perceiver":
+        return ["down_block", "blocks.0", "up_block"]
+    return [f"blocks.{i}" for i in range(LAYERS)]
 
 
 # ---- agreement with the reference -----------------------------------------------------------
@@ -33,7 +36,7 @@ def most_positions(variant):
 def test_logits_loss_and_gradients_are_the_references(known_variant, T):
     """With targets that are PAD at the end, at the beginning, all but one, and all of a row."""
     model = make_exact(known_variant)
-    T = min(T, most_positions(known_variant))
+    T = min(T, most_positions(known_variant, BLOCK))
     idx, targets = torch.randint(V, (5, T + 1)), torch.randint(1, V, (5, T + 1))
     idx, targets = idx[:, :-1], targets[:, 1:]  # not contiguous
     targets[0, T // 2 :] = targets[1, : T // 2] = targets[3, :-1] = targets[4] = 0
@@ -66,7 +69,7 @@ def test_no_position_sees_a_later_one(variant):
 
 
 def test_too_many_positions_are_refused_with_both_numbers(known_variant):
-    model, most = make_exact(known_variant), most_positions(known_variant)
+    model, most = make_exact(known_variant), most_positions(known_variant, BLOCK)
     assert (model.get_block_size(), model.max_positions) == (BLOCK, most)
     for T in (most + 1, most + 9):
         ids = torch.ones(1, T, dtype=torch.long)
@@ -80,9 +83,9 @@ def test_each_rate_reaches_its_layers(known_variant):
     rates = {"embd_pdrop": 0.1, "resid_pdrop": 0.2, "attn_pdrop": 0.3}
     model = make_gpt(known_variant, SIZES, **rates)
     layers = {"drop": 0.1}
-    for i in range(LAYERS):
-        layers |= {f"blocks.{i}.attn.attn_drop": 0.3, f"blocks.{i}.attn.resid_drop": 0.2}
-        layers |= {f"blocks.{i}.mlp.3": 0.2}
+    for layer in layer_names(known_variant):
+        layers |= {f"{layer}.attn.attn_drop": 0.3, f"{layer}.attn.resid_drop": 0.2}
+        layers |= {f"{layer}.mlp.3": 0.2}
     dropouts = {name: m.p for name, m in model.named_modules() if isinstance(m, nn.Dropout)}
     assert dropouts == layers
     idx = torch.randint(V, (2, BLOCK - 1))
@@ -93,7 +96,8 @@ def test_each_rate_reaches_its_layers(known_variant):
 
 def test_the_sum_of_the_embeddings_is_dropped(known_variant):
     model, seen = make_gpt(known_variant, SIZES, embd_pdrop=0.5), []
-    model.blocks[0].register_forward_pre_hook(lambda block, inputs: seen.append(inputs[0]))
+    first = getattr(model, "down_block", model.blocks[0])
+    first.register_forward_pre_hook(lambda block, inputs: seen.append(inputs[0]))
     model(torch.randint(V, (20, BLOCK - 1)))
     assert 0.3 < (seen[0] == 0).float().mean() < 0.7
 
@@ -101,10 +105,19 @@ def test_the_sum_of_the_embeddings_is_dropped(known_variant):
 # ---- parameters -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("variant, count", [("vanilla", 3323392), ("synthesizer", 3076988)])
-def test_the_courses_model(variant, count, capsys):
+@pytest.mark.parametrize(
+    "variant, bottleneck_dim, count",
+    [
+        ("vanilla", None, 3323392),
+        ("synthesizer", None, 3076988),
+        ("rope", None, 3290624),
+        ("perceiver", None, 3331584),
+        ("perceiver", 64, 3339776),
+    ],
+)
+def test_the_courses_model(variant, bottleneck_dim, count, capsys):
     """The printed number, and initial values: N(0, 0.02) weights, to five standard errors."""
-    model = make_gpt(variant, COURSE_SIZES)
+    model = make_gpt(variant, COURSE_SIZES, bottleneck_dim=bottleneck_dim)
     assert capsys.readouterr().out == f"number of parameters: {count}\n"
     assert sum(p.numel() for p in model.parameters()) == count
     for name, p in model.named_parameters():
@@ -115,6 +128,9 @@ def test_the_courses_model(variant, count, capsys):
             assert (values == 0).all(), name
         elif last == "w2":
             assert 0.00098 < values.abs().max() <= 0.001, name
+        elif last == "C":  # uniform, Glorot & Bengio 2010
+            bound = math.sqrt(6 / (256 * (values.size(1) + 1)))
+            assert 0.98 * bound < values.abs().max() <= bound, name
         else:
             n = values.numel()
             assert abs(values.mean()) < 5 * 0.02 / math.sqrt(n), name
@@ -136,13 +152,19 @@ def test_state_dict(known_variant):
     """Names and shapes; strict loading both ways with the baseline, which has the course's."""
     model = make_exact(known_variant)
     attention = VARIANTS[known_variant](GPTConfig(**SIZES)).state_dict()
-    block = {f"ln{i}.{part}": (C,) for i in (1, 2) for part in ("weight", "bias")}
-    block |= {"mlp.0.weight": (4 * C, C), "mlp.0.bias": (4 * C,)}
-    block |= {"mlp.2.weight": (C, 4 * C), "mlp.2.bias": (C,)}
-    block |= {f"attn.{name}": tuple(tensor.shape) for name, tensor in attention.items()}
-    expected = {"tok_emb.weight": (V, C), "pos_emb": (1, BLOCK, C), "head.weight": (V, C)}
+    shared = {f"ln{i}.{part}": (C,) for i in (1, 2) for part in ("weight", "bias")}
+    shared |= {"mlp.0.weight": (4 * C, C), "mlp.0.bias": (4 * C,)}
+    shared |= {"mlp.2.weight": (C, 4 * C), "mlp.2.bias": (C,)}
+    shared |= {f"attn.{name}": tuple(tensor.shape) for name, tensor in attention.items()}
+    expected = {"tok_emb.weight": (V, C), "head.weight": (V, C)}
     expected |= {"ln_f.weight": (C,), "ln_f.bias": (C,)}
-    expected |= {f"blocks.{i}.{name}": s for i in range(LAYERS) for name, s in block.items()}
+    if known_variant != "rope":
+        expected["pos_emb"] = (1, BLOCK, C)
+    for layer in layer_names(known_variant):
+        expected |= {f"{layer}.{name}": shape for name, shape in shared.items()}
+    if known_variant == "perceiver":
+        expected["down_block.C"] = (1, BOTTLENECK, C)
+        expected["blocks.0.attn.mask"] = (1, 1, BOTTLENECK, BOTTLENECK)
     state = model.state_dict()
     assert {name: tuple(tensor.shape) for name, tensor in state.items()} == expected
     assert state["head.weight"].data_ptr() != state["tok_emb.weight"].data_ptr()  # not tied
@@ -151,10 +173,10 @@ def test_state_dict(known_variant):
     idx = torch.randint(V, (3, BLOCK - 1))
     assert_close(baseline.eval()(idx)[0], model(idx)[0], rtol=1e-10, atol=1e-10)
     for wrap in (lambda m: m, nn.DataParallel):
-        wrapped = wrap(make_gpt(known_variant, SIZES).double())
+        wrapped = wrap(make_gpt(known_variant, SIZES, torch.float64))
         wrapped.load_state_dict(wrap(baseline).state_dict())
         assert torch.equal(wrapped.eval()(idx)[0], model(idx)[0])
-    other = make_gpt({"vanilla": "synthesizer"}.get(known_variant, "vanilla"), SIZES)
+    other = make_gpt(known_variant, SIZES)
     with pytest.raises(RuntimeError, match="attn.value"):
         other.load_state_dict({n: t for n, t in state.items() if "attn.value" not in n})
 
@@ -162,7 +184,8 @@ def test_state_dict(known_variant):
 def test_every_block_has_the_variants_attention(variant):
     """A `synthesizer` that never reaches the blocks is silently a second vanilla model."""
     model = make_gpt(variant, SIZES)
-    assert [type(block.attn) for block in model.blocks] == [VARIANTS[variant]] * LAYERS
+    inner = LAYERS - 2 if hasattr(model, "down_block") else LAYERS
+    assert [type(block.attn) for block in model.blocks] == [VARIANTS[variant]] * inner
 
 
 def test_an_attention_that_has_only_forward_will_do(monkeypatch):
@@ -200,7 +223,8 @@ def test_settings_that_do_not_exist_are_refused(name):
 BAD_VALUES = {
     ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"): (0, -1, 2.0, "8", True, None),
     ("embd_pdrop", "resid_pdrop", "attn_pdrop"): (1, 1.5, -0.1, "0.1", False, None, math.nan),
-    ("additive", "vanilla", "synthesizer"): (1, "True", None, np.True_),
+    ("bottleneck_dim",): (0, -1, 2.0, "8", True),
+    ("additive", *VARIANTS): (1, "True", None, np.True_),
 }
 
 
@@ -220,6 +244,8 @@ def test_values_out_of_range_or_of_another_type_are_refused(names):
         ("attn_pdrop", 0),
         ("resid_pdrop", np.float32(0.999)),
         ("vanilla", True),
+        ("rope", False),
+        ("bottleneck_dim", None),
     ],
 )
 def test_values_at_the_edge_and_numpys_are_taken(name, value):

@@ -27,7 +27,7 @@ from reference import (
     synthesizer_attention,
 )
 
-B, T, C, NH, BLOCK, V, LAYERS = 2, 5, 6, 2, 7, 11, 2
+B, T, C, NH, BLOCK, V, LAYERS = 2, 5, 8, 2, 7, 11, 2
 HS = C // NH
 
 
@@ -44,7 +44,7 @@ def linears(draw, *names):
 
 
 def attention_params(draw, variant):
-    if variant == "vanilla":
+    if variant != "synthesizer":
         return linears(draw, "key", "query", "value", "proj")
     return {
         **linears(draw, "w1", "value", "proj"),
@@ -57,7 +57,10 @@ ATTENTIONS = list(VARIANTS.items())
 
 
 def gpt_state(draw, variant):
+    """Of a perceiver, the blocks in its bottleneck alone."""
     state = {"tok_emb.weight": draw(V, C), "pos_emb": draw(1, BLOCK, C), "head.weight": draw(V, C)}
+    if variant == "rope":
+        del state["pos_emb"]
     for norm in ["ln_f"] + [f"blocks.{i}.{ln}" for i in range(LAYERS) for ln in ("ln1", "ln2")]:
         state |= {f"{norm}.weight": draw(C), f"{norm}.bias": draw(C)}
     for i in range(LAYERS):
@@ -235,7 +238,9 @@ def test_gpt_uses_the_attention_that_its_keys_name(draw, variant, attention):
     """With one block whose MLP is zero, the last norm's input is x + attn(ln1(x))."""
     state = gpt_state(draw, variant)
     idx = torch.tensor([[3, 1, 4]])
-    x = state["tok_emb.weight"][idx] + state["pos_emb"][:, :3]
+    x = state["tok_emb.weight"][idx]
+    if variant != "rope":
+        x = x + state["pos_emb"][:, :3]
     p = {
         key.removeprefix("blocks.0.attn."): state[key]
         for key in state

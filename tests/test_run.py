@@ -123,7 +123,7 @@ def test_the_handouts_commands_work_as_they_stand(capsys, monkeypatch, variant, 
         assert re.search(r"^number of parameters: \d+$", out, re.M)
         if is_training:
             state = torch.load(written, weights_only=True)
-            assert state.keys() >= small_model(variant).state_dict().keys()
+            assert state.keys() >= small_model(variant, n_layer=2).state_dict().keys()
             assert "epoch 1/1, step 1/" in err or "epoch 1/1, step 2/2" in err
         elif "birth_dev.tsv" in words:
             assert re.search(r"^Correct: [0-3]\.0 out of 3\.0: \d+\.\d+%$", out, re.M)
@@ -279,7 +279,7 @@ def test_a_real_models_predictions_are_the_references(known_variant):
     question, answer, score = read_text("out.scores").split("\n")[1].split("\t")[:3]
     ids = [dataset.stoi[char] for char in question + "\u2047" + answer]
     assert len(answer) > 3 and len(ids) == model.max_positions + 1
-    logits = reference.gpt_logits(state, torch.tensor([ids[:-1]]), 1, 2)[0]
+    logits = reference.gpt_logits(state, torch.tensor([ids[:-1]]), 3, 2)[0]
     product = 1.0
     for z, char in zip(logits[len(question) :], ids[len(question) + 1 :], strict=True):
         assert z.argmax() == char
@@ -347,7 +347,7 @@ def corpus_of(documents):
 
 
 def model_for(dataset):
-    return GPT(GPTConfig(dataset.vocab_size, dataset.block_size, n_layer=1, n_head=2, n_embd=8))
+    return GPT(GPTConfig(dataset.vocab_size, dataset.block_size, n_layer=2, n_head=2, n_embd=8))
 
 
 def check_config(tconf, max_epochs, batch_size, learning_rate, documents=2938):
@@ -474,17 +474,17 @@ def test_a_file_that_cannot_be_used_is_named_with_the_line(
 @pytest.mark.parametrize(
     "flags, changed, parts",
     [
-        ("", {"n_layer": 3}, ["--recipe quick"]),
+        ("", {"n_layer": 4}, ["--recipe quick"]),
         (" --recipe quick", {}, ["--recipe course"]),
         ("", {"n_embd": 16}, []),  # of no recipe
         ("", {"corpus": TINY_CORPUS + "XYZ"}, ["corpus"]),
-        ("", {"n_layer": 3, "corpus": TINY_CORPUS + "XYZ"}, ["--recipe quick", "corpus"]),
+        ("", {"n_layer": 4, "corpus": TINY_CORPUS + "XYZ"}, ["--recipe quick", "corpus"]),
         ("", {"variant": "synthesizer"}, ["synthesizer", "vanilla"]),
     ],
 )
 def test_parameters_of_another_model(untrained, capsys, monkeypatch, flags, changed, parts):
     """The line names what to give instead: a recipe, the corpus, both, or another variant."""
-    monkeypatch.setitem(run.RECIPES, "quick", dataclasses.replace(SMALL, n_layer=3))
+    monkeypatch.setitem(run.RECIPES, "quick", dataclasses.replace(SMALL, n_layer=4))
     some_params(**changed)
     for command in (FINETUNE_SOME, EVALUATE):
         line = refused(capsys, command + flags, "some.params", *parts)
@@ -509,7 +509,7 @@ def test_training_writes_what_its_parameters_belong_to(trained):
     meta = json.loads(read_text("some.params.json"))
     dataset = CharCorruptionDataset(TINY_CORPUS, SMALL.block_size)
     characters = "".join(dataset.itos[i] for i in range(dataset.vocab_size))
-    sizes = {"block_size": 48, "n_layer": 1, "n_head": 2, "n_embd": 8}
+    sizes = {"block_size": 48, "n_layer": 3, "n_head": 2, "n_embd": 8}
     assert meta == {
         "function": "pretrain",
         "variant": "vanilla",

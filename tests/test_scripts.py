@@ -17,6 +17,7 @@ import pytest
 
 from attention import VARIANTS
 from conftest import ROOT
+from recipe import RECIPES
 
 COURSE_FILES = ROOT.parent / "shared" / "cs224n-data"
 DATA = ("wiki.txt", "birth_places_train.tsv", "birth_dev.tsv", "birth_test_inputs.tsv")
@@ -93,7 +94,7 @@ def test_londons_errors_are_one_line(london, tmp_path, content):
 # Notes its arguments, one call a line. Fails where they contain $FAIL_AT.
 FAKE_PYTHON = r"""
 case "$*" in
-    *VARIANTS*) echo "$VARIANTS"; exit ;;
+    *VARIANTS*) echo "$RECIPES"; echo "$VARIANTS"; echo "$DEFAULTS"; exit ;;
     -c*) exit ;;
     tools/report/machine.py) echo '{"hardware": "a fake"}'; exit ;;
 esac
@@ -133,7 +134,9 @@ class Project:
 
     def environment(self, **changes):
         base = {"PYTHON": str(self.python), "CALLS": str(self.calls), "FAIL_AT": ""}
-        return {**os.environ, **base, "VARIANTS": " ".join(VARIANTS), **changes}
+        names = changes.get("VARIANTS", " ".join(VARIANTS))
+        base |= {"RECIPES": " ".join(RECIPES), "VARIANTS": names, "DEFAULTS": names}
+        return {**os.environ, **base, **changes}
 
     def run(self, *arguments, cwd=None, name="run_all.sh", shell="bash", **environment):
         """The finished process, with `calls`, the fake Python's argument lines."""
@@ -256,6 +259,26 @@ def test_any_variant_of_the_list_can_be_chosen(project):
     assert done.returncode == 0 and NOPRETRAIN + ".dev" in more
     error = project.run("--out", project.out, "--variant", "synthesizer", **names)
     usage_error(error, "synthesizer", "vanilla mean")
+
+
+def test_without_a_choice_the_variants_of_the_recipes_edition_run(project):
+    """The real list: 2021 has the synthesizer, 2024 rope; all are offered."""
+    for name in ("src/attention.py", "src/recipe.py"):
+        (project.root / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, project.root / name)
+    real = FAKE_PYTHON.replace(
+        "*VARIANTS*) ", f'*VARIANTS*) exec {sys.executable} "$@" ;;\n    x) '
+    )
+    script(project.python, real)
+    for recipe, expected in (("course", "synthesizer"), ("course2024", "rope")):
+        done = project.run("--out", project.folder / recipe, "--recipe", recipe)
+        assert done.returncode == 0, done.stderr
+        variants = [call.split()[2] for call in done.calls if " pretrain " in call]
+        assert variants == ["vanilla", expected]
+        assert f"--recipe {recipe} " in done.calls[4]
+    done = project.run("--out", project.out, "--variant", "perceiver")
+    assert [call.split()[2] for call in done.calls if " pretrain " in call] == ["perceiver"]
+    usage_error(project.run("--recipe", "curse"), "curse", "course2024")
 
 
 def test_the_quick_run_makes_its_corpus(project):
@@ -444,7 +467,7 @@ def test_help(project):
     before = project.files()
     done = project.run("--help")
     assert (done.returncode, done.stderr, done.calls) == (0, "", [])
-    options = ("--quick", "--data DIR", "--out DIR", "--seed N", "--variant NAME")
+    options = ("--quick", "--data DIR", "--out DIR", "--seed N", "--variant NAME", "--recipe NAME")
     assert all(f"./run_all.sh {option}" in done.stdout for option in options)
     assert "#" not in done.stdout and "usage_error" not in done.stdout
     assert project.files() - before <= {"calls"}

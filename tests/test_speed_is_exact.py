@@ -24,7 +24,7 @@ from models import MeanAttention, enlarge, make_baseline, make_gpt
 from trainer import Trainer, TrainerConfig
 
 V, BLOCK = 30, 40
-SIZES = {"vocab_size": V, "block_size": BLOCK, "n_layer": 2, "n_head": 4, "n_embd": 16}
+SIZES = {"vocab_size": V, "block_size": BLOCK, "n_layer": 3, "n_head": 4, "n_embd": 16}
 T = BLOCK - 1
 DROPOUT = dict.fromkeys(("embd_pdrop", "resid_pdrop", "attn_pdrop"), 0.1)
 
@@ -32,7 +32,7 @@ DROPOUT = dict.fromkeys(("embd_pdrop", "resid_pdrop", "attn_pdrop"), 0.1)
 def make_pair(variant, dtype=torch.float32, **changed):
     """A BaselineGPT and a GPT with the same parameters."""
     sizes = {**SIZES, **changed}
-    model = enlarge(make_gpt(variant, sizes)).to(dtype)
+    model = enlarge(make_gpt(variant, sizes, dtype))
     return make_baseline(variant, sizes, model.state_dict()), model
 
 
@@ -93,17 +93,17 @@ def expected_gradients(model, x, y):
 def check_gradients(found, expected, tolerance):
     """
     To a relative tolerance, by the norm of each parameter's gradient. A key's bias, which has
-    none, absolutely; and the loss as the float32 that it is added up in.
+    none without rotary positions, absolutely; and the loss as the float32 that it is added up in.
     """
     assert found[0].item() == pytest.approx(expected[0].item(), rel=max(tolerance, 1e-6))
     assert found[1].keys() == expected[1].keys()
     whole = math.sqrt(sum(grad.norm().item() ** 2 for grad in expected[1].values()))
     for name, grad in expected[1].items():
         difference = (found[1][name] - grad).norm().item()
-        if name.endswith("key.bias"):
-            assert grad.norm() <= tolerance * whole and difference <= tolerance * whole, name
+        if name.endswith("key.bias") and grad.norm() <= tolerance * whole:
+            assert difference <= tolerance * whole, name
         else:
-            assert grad.norm() > 1e-4 * whole, name  # or there is nothing to compare
+            assert grad.norm() > 1e-6 * whole, name  # or there is nothing to compare
             assert difference <= tolerance * grad.norm(), f"{name}: {difference / grad.norm()}"
 
 
@@ -143,7 +143,8 @@ ODD_TARGETS = {
 @pytest.mark.parametrize("name", ODD_TARGETS)
 @pytest.mark.parametrize("n_layer", [1, 3])
 def test_odd_batches_and_any_number_of_layers(known_variant, name, n_layer):
-    """The last layer does less than the others; it may be the only one."""
+    """The last layer does less than the others; it may be the only one, but of a perceiver's."""
+    n_layer += known_variant == "perceiver"
     baseline, model = make_pair(known_variant, torch.float64, n_layer=n_layer)
     y = torch.tensor(ODD_TARGETS[name])
     x = torch.randint(1, V, y.shape)
@@ -185,7 +186,8 @@ def test_threads_change_nothing(known_variant, small_micro_batches):
     assert set(used) == {threading.get_ident()} and len(used) > 6
     used.clear()
     loss, grads = fast_gradients(model, x, y, threads=3)
-    assert threading.get_ident() not in used and 1 <= len(set(used)) <= 3
+    if model.supports_packing:  # other models are not trained from threads
+        assert threading.get_ident() not in used and 1 <= len(set(used)) <= 3
     check_gradients((loss, grads), alone, 1e-13)
     for _ in range(3):
         again = fast_gradients(model, x, y, threads=3)
@@ -200,11 +202,11 @@ def test_frozen_parameters_stay_so(known_variant, small_micro_batches):
     x, y = finetuning_rows(24)
     _, expected = expected_gradients(baseline, x, y)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad = name.startswith("blocks.1")
+        parameter.requires_grad = name.startswith("blocks.0")
     for threads in (1, 3):
         _, found = fast_gradients(model, x, y, threads=threads)
         found = {name: grad for name, grad in found.items() if grad is not None}
-        assert_close(found, {n: g for n, g in expected.items() if n.startswith("blocks.1")})
+        assert_close(found, {n: g for n, g in expected.items() if n.startswith("blocks.0")})
 
 
 def test_an_error_in_a_thread_is_not_swallowed(small_micro_batches):
@@ -304,7 +306,7 @@ def test_bfloat16_rounds_matmuls_and_nothing_else(known_variant, monkeypatch):
     for layer in model.modules():
         if isinstance(layer, nn.Linear | nn.LayerNorm):
             layer.register_forward_hook(lambda layer, _, y: note(type(layer).__name__, y))
-    model.blocks[1].register_forward_hook(lambda _, inputs, y: note("residual", inputs[0], y))
+    model.blocks[0].register_forward_hook(lambda _, inputs, y: note("residual", inputs[0], y))
     cross_entropy, make_optimizer = F.cross_entropy, module.make_optimizer
 
     def loss_of(logits, *args, **kwargs):

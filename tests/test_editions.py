@@ -1,0 +1,245 @@
+"""
+The course's later editions (perceiver in 2023, rope since 2024) as a student and a grader meet
+them: their commands, names, numbers and files.
+"""
+
+import json
+import math
+import os
+import shlex
+
+import pytest
+import torch
+
+import commands
+import recipe
+import run
+from arguments import parse_arguments
+from attention import VARIANTS
+from commands import EVALUATE, FINETUNE, PRETRAIN, SMALL, call, files, refused, some_params
+from conftest import ROOT, TINY_CORPUS
+from dataset import CharCorruptionDataset
+from model import GPTConfig
+from reference import learning_rates_of_run
+from runs.inputs import read_text
+from trainer import Trainer
+
+COURSE_FILES = ROOT.parent / "shared" / "cs224n-data"
+SIZES = {"n_layer": 4, "n_head": 8, "n_embd": 256}
+
+# The handout of 2023; that of 2024 has the same commands for rope, without the bottleneck.
+HANDOUT = """
+python src/run.py pretrain VARIANT wiki.txt BOTTLENECK --writing_params_path VARIANT.pretrain.params
+python src/run.py finetune VARIANT wiki.txt BOTTLENECK --reading_params_path VARIANT.pretrain.params --writing_params_path VARIANT.finetune.params --finetune_corpus_path birth_places_train.tsv
+python src/run.py evaluate VARIANT wiki.txt BOTTLENECK --reading_params_path VARIANT.finetune.params --eval_corpus_path birth_dev.tsv --outputs_path VARIANT.pretrain.dev.predictions
+python src/run.py evaluate VARIANT wiki.txt BOTTLENECK --reading_params_path VARIANT.finetune.params --eval_corpus_path birth_test_inputs.tsv --outputs_path VARIANT.pretrain.test.predictions
+"""  # noqa: E501
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The current folder, with the files of an experiment; all recipes are SMALL."""
+    return commands.set_up(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """The Trainers that the command line would have run."""
+    trainers = []
+    monkeypatch.setattr(Trainer, "train", lambda self, checkpointer=None: trainers.append(self))
+    return trainers
+
+
+# ---- commands -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "variant, bottleneck", [("rope", ""), ("perceiver", "--bottleneck_dim 16"), ("perceiver", "")]
+)
+def test_the_handouts_commands_work_as_they_stand(variant, bottleneck):
+    text = HANDOUT.replace("VARIANT", variant).replace("BOTTLENECK", bottleneck)
+    for line in text.strip().splitlines():
+        run.main(shlex.split(line)[2:])
+    state = torch.load(f"{variant}.finetune.params", weights_only=True)
+    if variant == "perceiver":
+        assert state["down_block.C"].shape == (1, 16 if bottleneck else 32, 8)
+    else:
+        assert "pos_emb" not in state and state["blocks.1.attn.rope_cache"].shape == (48, 2, 2)
+    for kind in ("dev", "test"):
+        assert len(read_text(f"{variant}.pretrain.{kind}.predictions").split("\n")) == 3 + 1
+
+
+def test_learning_rates_reach_the_trainer(untrained):
+    call(PRETRAIN + " --pretrain_lr 5e-3 --finetune_lr 1e-5")
+    call(FINETUNE + " --pretrain_lr 5e-3 --finetune_lr 1e-5")
+    call(PRETRAIN)
+    assert [t.config.learning_rate for t in untrained] == [5e-3, 1e-5, 1e-3]
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "fast"])
+def test_a_senseless_rate_is_refused(capsys, rate):
+    refused(capsys, f"{PRETRAIN} --pretrain_lr {rate}", "--pretrain_lr", rate)
+
+
+def test_a_bottleneck_that_the_model_cannot_have_is_refused(capsys):
+    refused(capsys, PRETRAIN + " --bottleneck_dim 8", "--bottleneck_dim", "vanilla")
+    perceiver = PRETRAIN.replace("vanilla", "perceiver")
+    for m in ("0", "-3", "49", "8.5"):
+        refused(capsys, f"{perceiver} --bottleneck_dim {m}", "--bottleneck_dim", m)
+
+
+@pytest.mark.parametrize("with_meta", [True, False])
+def test_parameters_of_another_bottleneck_name_the_flag(capsys, with_meta):
+    """With PARAMS.json, as training writes it, and without, as the course's code does."""
+    call(PRETRAIN.replace("vanilla", "perceiver") + " --bottleneck_dim 16")
+    assert json.loads(read_text("pretrain.params.json"))["sizes"]["bottleneck_dim"] == 16
+    if not with_meta:
+        os.remove("pretrain.params.json")
+    os.rename("pretrain.params", "some.params")
+    evaluate = EVALUATE.replace("vanilla", "perceiver")
+    refused(capsys, evaluate, "some.params", "--bottleneck_dim 16")
+    call(evaluate + " --bottleneck_dim 16")
+
+
+def test_a_run_with_another_bottleneck_does_not_resume(capsys, monkeypatch):
+    perceiver = PRETRAIN.replace("vanilla", "perceiver")
+
+    def stop():
+        raise KeyboardInterrupt
+
+    commands.at_step(monkeypatch, 1, stop)
+    with pytest.raises(SystemExit):
+        call(perceiver + " --bottleneck_dim 16 --max_epochs 3 --resume_every 0")
+    assert "pretrain.params.resume" in files()
+    refused(capsys, perceiver + " --max_epochs 3", "pretrain.params.resume", "bottleneck_dim")
+
+
+def test_a_flag_in_place_of_a_word_is_answered_with_the_line_to_type(capsys):
+    """The professional edition's run.py takes --function and --variant."""
+    line = refused(
+        capsys,
+        "--function=pretrain --variant=rope --pretrain_corpus_path=wiki.txt "
+        "--writing_params_path=a.params --pretrain_lr 5e-3",
+    )
+    typed = "run.py pretrain rope wiki.txt --writing_params_path=a.params --pretrain_lr 5e-3"
+    assert typed in line
+    args = parse_arguments(shlex.split(typed)[1:])
+    assert (args.function, args.variant, args.pretrain_lr) == ("pretrain", "rope", 5e-3)
+    line = refused(capsys, "--variant rope --function evaluate --outputs_path 'my file'")
+    assert "run.py evaluate rope PRETRAIN_CORPUS_PATH --outputs_path 'my file'" in line
+
+
+@pytest.mark.parametrize(
+    "command, folder",
+    [
+        (PRETRAIN, "expt/pretrain/run_vanilla_pt_lr_0.006000_ft_lr_0.000600"),
+        (
+            FINETUNE.replace("vanilla", "rope") + " --finetune_lr 2e-5",
+            "expt/finetune/run_rope_pt_lr_0.006000_ft_lr_0.000020",
+        ),
+        (
+            PRETRAIN.replace("vanilla", "perceiver") + " --bottleneck_dim 8 --pretrain_lr 1",
+            "expt/pretrain/run_perceiver_8_pt_lr_1.000000_ft_lr_0.000600",
+        ),
+    ],
+)
+def test_the_courses_folder_for_tensorboard(command, folder, capsys):
+    args = parse_arguments(shlex.split(command + " --tb_expt_name run"))
+    assert args.tb_log_dir == os.path.join(*folder.split("/"))
+    assert parse_arguments(shlex.split(command)).tb_log_dir is None
+    refused(capsys, command + " --tb_expt_name run --tb_log_dir logs", "--tb_log_dir")
+
+
+# ---- numbers --------------------------------------------------------------------------------
+
+
+def test_the_recipe_since_2024_goes_down_the_cosine_once():
+    """final_tokens is 650 · len · 128 in pretraining; all else is the recipe of 2021."""
+    old, new = recipe.COURSE, recipe.COURSE2024
+    assert new.pretrain.final_tokens(range(2937), 128) == 650 * 2937 * 128
+    assert new.finetune == old.finetune
+    assert new.finetune_without_pretraining == old.finetune_without_pretraining
+    assert new.model_settings() == old.model_settings() and new.block_size == old.block_size
+    rates = []
+    for one in (old, new):
+        training = one.pretrain
+        size = 2937, 127, training.batch_size, training.max_epochs
+        final = training.final_tokens(range(2937), 128)
+        schedule = training.learning_rate, training.warmup_tokens, final
+        rates.append(learning_rates_of_run(*size, *schedule)[1:])
+    assert rates[1] == sorted(rates[1], reverse=True) and len(rates[1]) == 650 * 23 - 1
+    assert rates[1][-1] == pytest.approx(6e-4)
+    assert rates[0] != sorted(rates[0], reverse=True)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_corpus_without_its_last_line_end_has_a_document_less(ends, untrained, monkeypatch):
+    """As the later copies of wiki.txt: the schedule follows."""
+    with open("wiki.txt", "w", encoding="utf-8") as file:
+        file.write(TINY_CORPUS if ends else TINY_CORPUS.rstrip("\n"))
+    call(PRETRAIN)
+    documents = 5 if ends else 4
+    assert len(untrained[0].train_dataset) == documents
+    assert untrained[0].config.final_tokens == SMALL.pretrain.decay_epochs * documents * 48
+    x, y = untrained[0].train_dataset[documents - 1]
+    assert len(x) == len(y) == 47
+
+
+@pytest.mark.skipif(not COURSE_FILES.is_dir(), reason="no copy of the course's files")
+def test_the_later_copies_of_the_courses_corpus(capsys):
+    text = (COURSE_FILES / "wiki.txt").read_text(encoding="utf-8").removesuffix("\n")
+    dataset = CharCorruptionDataset(text, 128)
+    assert capsys.readouterr().out == "data has 418351 characters, 256 unique.\n"
+    assert len(dataset) == 2937
+    assert recipe.COURSE2024.pretrain.final_tokens(dataset, 128) == 650 * 2937 * 128
+
+
+# ---- names ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "initialize, arguments, count",
+    [
+        (run.initialize_vanilla_model, {}, 3323392),
+        (run.initialize_synthesizer_model, {}, 3076988),
+        (run.initialize_rope_model, {}, 3290624),
+        (run.initialize_perceiver_model, {}, 3331584),
+        (run.initialize_perceiver_model, {"bottleneck_dim": 64}, 3339776),
+    ],
+)
+def test_the_professional_editions_functions(initialize, arguments, count):
+    model = initialize(GPTConfig(256, 128, **SIZES), **arguments)
+    assert sum(p.numel() for p in model.parameters()) == count
+
+
+def test_a_model_is_initialised_as_its_variant_and_no_other():
+    for variant in VARIANTS:
+        if hasattr(run, f"initialize_{variant}_model"):
+            config = GPTConfig(12, 40, n_layer=3, n_head=2, n_embd=8)
+            model = getattr(run, f"initialize_{variant}_model")(config)
+            assert type(model.blocks[0].attn) is VARIANTS[variant]
+
+
+@pytest.mark.parametrize("variant", ["rope", "perceiver"])
+def test_parameters_of_the_courses_code_are_evaluated(variant):
+    """Its file has no PARAMS.json, and the names of DataParallel."""
+    settings = {"bottleneck_dim": 32} if variant == "perceiver" else {}
+    model = some_params(variant=variant, **settings)
+    state = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
+    torch.save(state, "some.params")
+    call(EVALUATE.replace("vanilla", variant))
+    assert len(read_text("out.predictions").split("\n")) == 3 + 1
+
+
+def test_questions_are_answered_alike_one_by_one_and_together():
+    """A perceiver has no cache; a prompt's answer does not depend on the others in its batch."""
+    from fast.decoding import generate
+
+    for variant in ("rope", "perceiver"):
+        model = some_params(variant=variant, scale=0.5)
+        prompts = [[5, 6, 7, 1], [5, 1], [8] * 30 + [1]]
+        together = generate(model, prompts, 1, 6)
+        alone = [generate(model, [prompt], 1, 6)[0] for prompt in prompts]
+        assert [one.ids for one in together] == [one.ids for one in alone]
+        for one, other in zip(together, alone, strict=True):
+            assert math.isclose(one.log_probability, other.log_probability, rel_tol=1e-4)

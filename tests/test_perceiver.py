@@ -1,0 +1,174 @@
+"""
+The perceiver (part g in 2023): its cross-attention and its two blocks against the reference, what
+each position can see, and its settings. The whole model, its training and its files are compared
+with the reference in the other tests, which run over all variants.
+"""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+import reference
+from attention import CausalCrossAttention, CausalSelfAttention
+from model import GPT, Block, DownProjectBlock, GPTConfig, UpProjectBlock
+from models import NO_DROPOUT, default_dtype, enlarge, make_gpt
+from trainer import Trainer, TrainerConfig
+
+BLOCK, C, NH, M = 8, 12, 3, 3
+SIZES = {"vocab_size": 12, "block_size": BLOCK, "n_layer": 3, "n_head": NH, "n_embd": C}
+LENGTHS = [(1, 1), (1, 5), (5, 1), (2, 6), (6, 2), (BLOCK, 3), (3, BLOCK), (BLOCK, BLOCK)]
+
+
+def exact(make, **changed):
+    """What make(config) gives in float64, with parameters that all matter, without dropout."""
+    config = GPTConfig(**{**SIZES, **NO_DROPOUT, "bottleneck_dim": M, **changed}, perceiver=True)
+    with default_dtype(torch.float64):
+        return enlarge(make(config), 0.5)
+
+
+def same_gradients(ours, theirs, leaves, params):
+    """The gradients of a sum over all entries, with random weights."""
+    weights = torch.randn_like(ours)
+    grads = torch.autograd.grad((ours * weights).sum(), leaves)
+    grads2 = torch.autograd.grad((theirs * weights).sum(), params)
+    for grad, grad2 in zip(grads, grads2, strict=True):
+        assert_close(grad, grad2, rtol=1e-9, atol=1e-9)
+
+
+# ---- agreement with the reference -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("S, T", LENGTHS)
+def test_cross_attention_is_the_references(S, T):
+    attention = exact(CausalCrossAttention)
+    x_kv, x_q = (torch.randn(2, n, C, dtype=torch.float64).requires_grad_() for n in (S, T))
+    params = dict(attention.named_parameters())
+    ours, theirs = attention(x_kv, x_q), reference.cross_attention(x_kv, x_q, params, NH)
+    assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+    same_gradients(ours, theirs, [x_kv, x_q, *params.values()], [x_kv, x_q, *params.values()])
+    one = attention(x_kv, x_q[:1])  # the same queries for every row
+    assert_close(one, attention(x_kv, x_q[:1].expand(2, -1, -1)))
+
+
+def test_cross_attention_of_a_text_to_itself_is_self_attention():
+    cross = exact(CausalCrossAttention)
+    own = exact(CausalSelfAttention)
+    own.load_state_dict(cross.state_dict())
+    x = torch.randn(2, 6, C, dtype=torch.float64)
+    assert_close(cross(x, x), own(x))
+
+
+@pytest.mark.parametrize("T", [1, 2, 3, 4, BLOCK])
+def test_the_two_blocks_are_the_references(T):
+    down, up = exact(DownProjectBlock), exact(UpProjectBlock)
+    x = torch.randn(2, T, C, dtype=torch.float64).requires_grad_()
+    params = dict(down.named_parameters())
+    y, y2 = down(x), reference.down_project(x, params, NH)
+    assert y.shape == (2, M, C)
+    assert_close(y, y2, rtol=1e-10, atol=1e-10)
+    same_gradients(y, y2, [x, *params.values()], [x, *params.values()])
+    params = dict(up.named_parameters())
+    z, z2 = up(y, x), reference.up_project(y, x, params, NH)
+    assert z.shape == (2, T, C)
+    assert_close(z, z2, rtol=1e-10, atol=1e-10)
+
+
+# ---- who sees whom --------------------------------------------------------------------------
+
+
+def changed_logits(model, idx, t):
+    """Which positions' logits change with the id at position t: (T), for all rows alike."""
+    changed = idx.clone()
+    changed[:, t] = (idx[:, t] + 1) % 12
+    differs = (model(changed)[0] != model(idx)[0]).any(dim=-1)
+    assert (differs == differs[0]).all()
+    return differs[0].tolist()
+
+
+@pytest.mark.parametrize("m", [1, M, BLOCK])
+def test_the_bottleneck_sees_the_first_m_positions(m):
+    """A position before m changes its own logits and all later; one from m on its own alone."""
+    model = exact(GPT, bottleneck_dim=m).eval()
+    for T in range(1, BLOCK + 1):
+        idx = torch.randint(12, (3, T))
+        for t in range(T):
+            later = t < m
+            expected = [s == t or (later and s > t) for s in range(T)]
+            assert changed_logits(model, idx, t) == expected, (T, t)
+
+
+def test_a_prefix_has_the_same_logits():
+    model = exact(GPT).eval()
+    idx = torch.randint(12, (3, BLOCK))
+    whole = model(idx)[0]
+    for T in range(1, BLOCK + 1):
+        assert_close(model(idx[:, :T])[0], whole[:, :T], rtol=1e-10, atol=1e-12)
+
+
+# ---- parts and settings ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("m, count", [(None, 3331584), (32, 3331584), (64, 3339776)])
+@pytest.mark.parametrize("by", ["keyword", "assignment"])
+def test_the_courses_flags_make_a_perceiver(m, count, by, capsys):
+    """`mconf.perceiver = True; mconf.bottleneck_dim = 64`; 74 names; two blocks of m positions."""
+    sizes = {"n_layer": 4, "n_head": 8, "n_embd": 256}
+    flags = {"perceiver": True, "bottleneck_dim": m}
+    config = GPTConfig(256, 128, **sizes, **(flags if by == "keyword" else {}))
+    for name, value in flags.items():
+        setattr(config, name, value)
+    model = GPT(config)
+    assert capsys.readouterr().out == f"number of parameters: {count}\n"
+    m = m or 32
+    state = model.state_dict()
+    assert len(state) == 74 and state["down_block.C"].shape == (1, m, 256)
+    for layer in (0, 1):
+        assert state[f"blocks.{layer}.attn.mask"].shape == (1, 1, m, m)
+    for block in ("down_block", "up_block"):
+        assert state[f"{block}.attn.mask"].shape == (1, 1, 128, 128)
+    assert [type(block) for block in model.blocks] == [Block] * 2
+    assert (config.block_size, config.n_layer) == (128, 4)  # the caller's, not changed
+
+
+def test_c_is_trained_and_saved():
+    """A tensor that is moved after it became a Parameter is neither."""
+    model = GPT(GPTConfig(**SIZES, bottleneck_dim=M, perceiver=True)).to("cpu")
+    assert isinstance(model.down_block.C, nn.Parameter)
+    assert "down_block.C" in dict(model.named_parameters())
+    before = model.down_block.C.detach().clone()
+    rows = torch.randint(1, 12, (8, BLOCK + 1))
+    dataset = torch.utils.data.TensorDataset(rows[:, :-1], rows[:, 1:])
+    config = TrainerConfig(max_epochs=2, batch_size=4, learning_rate=0.01, device="cpu", seed=0)
+    Trainer(model, dataset, None, config).train()
+    assert (model.down_block.C - before).abs().min() > 0
+    assert torch.equal(model.state_dict()["down_block.C"], model.down_block.C)
+
+
+def test_a_bottleneck_that_cannot_be_is_refused():
+    with pytest.raises(ValueError, match=r"\b9\b.*\b8\b"):
+        GPT(GPTConfig(**SIZES, perceiver=True, bottleneck_dim=9))
+    with pytest.raises(ValueError, match=r"\b1\b.*\b2\b"):
+        GPT(GPTConfig(**{**SIZES, "n_layer": 1}, perceiver=True))
+    assert len(make_gpt("perceiver", {**SIZES, "n_layer": 2}).blocks) == 0
+
+
+def test_a_cache_is_refused():
+    from fast.kv_cache import KVCache
+
+    cache = KVCache(3, BLOCK, torch.zeros(1, dtype=torch.long))
+    with pytest.raises(ValueError, match="kv_cache"):
+        exact(GPT)(torch.zeros(1, 2, dtype=torch.long), kv_cache=cache)
+
+
+def test_a_graders_own_config_will_do():
+    """It has no more than sizes, rates and the flags."""
+    config = SimpleNamespace(**SIZES, bottleneck_dim=M, perceiver=True)
+    for rate in ("embd_pdrop", "resid_pdrop", "attn_pdrop"):
+        setattr(config, rate, 0.0)
+    x = torch.randn(2, 5, C)
+    y = DownProjectBlock(config)(x)
+    assert UpProjectBlock(config)(y, x_input=x).shape == x.shape
+    assert CausalCrossAttention(config)(x_kv=x, x_q=y).shape == y.shape
