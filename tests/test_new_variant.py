@@ -40,7 +40,9 @@ def project(tmp_path_factory):
         else:
             shutil.copy(ROOT / name, folder / name)
     page = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
-    added_class, added_line, *_ = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    first = next(i for i, block in enumerate(blocks) if "class RandomSynthesizer" in block)
+    added_class, added_line = blocks[first : first + 2]
     attention = folder / "src" / "attention.py"
     text = attention.read_text(encoding="utf-8")
     before, start, after = text.partition("VARIANTS = {\n")

@@ -130,3 +130,13 @@ def test_every_figure_is_one_word_that_a_page_can_hold(kept):
         marked = f"is 0<!--= {name} -->."
         filled, _ = pages.fill(marked, {}, figures)
         assert pages.fill(filled, {}, figures) == (f"is {text}<!--= {name} -->.", [])
+
+
+def test_the_worked_example_is_the_code_itself():
+    """docs/extending.md shows rope as it stands in src/attention.py."""
+    page = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    source = (ROOT / "src" / "attention.py").read_text(encoding="utf-8")
+    section = page.split("### Example: rope")[1].split("### Example:")[0]
+    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    assert len(blocks) == 2 and all(block in source for block in blocks)
+    assert '"rope": RotaryAttention,' in section and '"rope": RotaryAttention,' in source
