@@ -218,7 +218,7 @@ class GPT(nn.Module):
     def forward(
         self,
         idx: torch.Tensor,
-        targets: torch.Tensor | None = None,
+        targets: torch.Tensor | PackedRows | None = None,
         loss_only: bool = False,
         kv_cache=None,
     ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
@@ -230,7 +230,8 @@ class GPT(nn.Module):
 
         Returns logits (B, T, V) and the mean cross-entropy in nats over the targets that are not
         0, or None. With loss_only (if supports_packing) it returns None and the same loss, and
-        computes nothing on which the loss does not depend. Raises ValueError for too long rows.
+        computes nothing on which the loss does not depend; targets may then also be PackedRows,
+        and idx their ids (N). Raises ValueError for too long rows.
         """
         if loss_only:
             return None, self.loss(idx, targets)
@@ -262,15 +263,19 @@ class GPT(nn.Module):
             loss = F.cross_entropy(logits_of_all, targets.reshape(-1), ignore_index=IGNORED_TARGET)
         return logits, loss
 
-    def loss(self, idx: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def loss(self, idx: torch.Tensor, targets: torch.Tensor | PackedRows) -> torch.Tensor:
         """
-        The loss of forward(idx, targets), ids (B, T) both, of which at least one target is not 0.
+        The loss of forward(idx, targets), ids (B, T) both, of which at least one target is not 0;
+        or of PackedRows and their ids (N).
 
         No padding is computed (fast/packing.py), and after the last layer's attention only the
         positions that have a target: in finetuning the answer alone.
         """
-        rows = PackedRows(targets, self.max_positions)
-        x = self._embed(rows.ids(idx), rows.positions)  # (N, C)
+        rows = targets
+        if not isinstance(rows, PackedRows):
+            rows = PackedRows(targets, self.max_positions)
+            idx = rows.ids(idx)
+        x = self._embed(idx, rows.positions)  # (N, C)
         for block in self.blocks[:-1]:
             x = block(x, rows=rows)
         rows = rows.with_targets_only()

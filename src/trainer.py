@@ -4,8 +4,8 @@ GPT, places, text or the command line.
 
 A model is called as model(x, y) and returns (anything, mean loss over the targets that are not 0).
 It is causal, so what follows a row's last target does not matter. One with supports_packing is
-called with loss_only=True as well, and then computes nothing else. A dataset may have
-at_epoch(seed, epoch), which returns the dataset as that epoch sees it; a run is then the same
+called as model(ids, rows, loss_only=True) instead, with a fast.packing.PackedRows. A dataset may
+have at_epoch(seed, epoch), which returns the dataset as that epoch sees it; a run is then the same
 every time, and the data of any epoch can be had without the epochs before.
 
 Under torchrun several processes train together, each on its share of every batch's rows
@@ -29,6 +29,10 @@ from runs.distributed import rank_and_size
 from runs.inputs import InputError
 from runs.progress import LossLog, Progress
 from runs.resume import Checkpointer
+
+# Every how many steps loss and norm are read from the device; elsewhere every ten: on a GPU,
+# reading waits for all that it still has to do.
+STEPS_TO_READ = {"cpu": 1}
 
 # Where a Trainer is: complete epochs, steps of the one after them, target positions seen.
 POSITION = ("epoch", "step", "tokens", "best_loss")
@@ -157,6 +161,8 @@ class Trainer:
         self.best_loss = math.inf
         self.log = LossLog()
         self.optimizer = make_optimizer(self.model, self.config)
+        self.optimizer.found_inf = torch.zeros((), device=self.device)
+        self.unread = []  # figures of steps that are still on the device
 
     def save_checkpoint(self) -> None:
         """Writes the model's parameters to config.ckpt_path, if there is one."""
@@ -180,8 +186,9 @@ class Trainer:
             keeper.keeping(self),
             self._progress() as progress,
         ):
+            self.progress = progress
             while self.epoch < config.max_epochs:
-                self._train_epoch(gradient, progress, keeper)
+                self._train_epoch(gradient, keeper)
                 self.check_parameters()
                 if self.test_dataset is None:
                     self.save_checkpoint()
@@ -193,32 +200,55 @@ class Trainer:
                         self.save_checkpoint()
                 self.epoch, self.step = self.epoch + 1, 0
 
-    def _train_epoch(self, gradient, progress, keeper):
+    def _train_epoch(self, gradient, keeper):
         config = self.config
         self.model.train()
         batches = iter(self._batches(self.train_dataset, self.epoch, self.step))
         keeper.restore_random_state()  # iter() has drawn a random number
         for x, y in batches:
             seed = () if config.seed is None else (config.seed, self.epoch, self.step)
-            loss = gradient(x, y, *seed).item()
+            loss = gradient(x, y, *seed)
             parameters = self.model.parameters()
-            norm = torch.nn.utils.clip_grad_norm_(parameters, config.grad_norm_clip).item()
-            self._check_finite("loss", loss)
-            self._check_finite("gradient", norm)
-            self.optimizer.step()
+            norm = torch.nn.utils.clip_grad_norm_(parameters, config.grad_norm_clip)
+            self._take_step(loss, norm)
             self.step += 1
 
             # As in minGPT, the rate after this batch holds from the next one on: the first batch
             # takes the peak.
             self.tokens += y.numel()
-            rate = self.set_rate()
+            self.unread.append((self.step, loss, norm, self.set_rate()))
+            if len(self.unread) == STEPS_TO_READ.get(self.device.type, 10):
+                self.read_figures()
+            keeper.after_step()
+        self.read_figures()
+
+    def _take_step(self, loss, norm):
+        """
+        The optimizer's step; after a loss or a gradient that is not finite it changes nothing, and
+        nor does any later one. The device decides that without the CPU.
+        """
+        not_finite = ~(loss.isfinite() & norm.isfinite())
+        self.optimizer.found_inf = torch.maximum(self.optimizer.found_inf, not_finite.float())
+        self.optimizer.step()
+
+    def read_figures(self) -> None:
+        """
+        Reads loss and norm of the steps since the last reading, shows and logs them. Raises
+        NotFiniteError for one that is not finite.
+        """
+        unread, self.unread = self.unread, []
+        if unread:
+            config, progress = self.config, self.progress
+        for step, loss, norm, rate in unread:
+            loss = loss.item()
+            self._check_finite("loss", loss, step)
+            self._check_finite("gradient", norm.item(), step)
             progress.advance(self.epoch + 1, loss, rate)
             is_last = progress.step == progress.steps
             self.log.add(progress.step, self.epoch + 1, loss, rate, is_last)
             if config.writer is not None:
                 config.writer.add_scalar("train/loss", loss, progress.step)
                 config.writer.add_scalar("train/lr", rate, progress.step)
-            keeper.after_step()
 
     def set_rate(self) -> float:
         """Gives the optimizer the learning rate for the tokens seen so far. Returns it."""
@@ -239,7 +269,10 @@ class Trainer:
         return {**settings, "number of training items": len(self.train_dataset)}
 
     def state_dict(self) -> dict[str, Any]:
-        """What it takes to resume. The learning rate follows from the tokens."""
+        """
+        What it takes to resume. The learning rate follows from the tokens. Raises NotFiniteError.
+        """
+        self.read_figures()
         return {
             "model": unwrap(self.model).state_dict(),
             "optimizer": self.optimizer.state_dict()["state"],
@@ -278,11 +311,11 @@ class Trainer:
         step = self.steps_per_epoch if done else self.step
         return f"epoch {self.epoch + (not done)} step {step} of {self.steps_per_epoch}"
 
-    def _check_finite(self, name, figure):
+    def _check_finite(self, name, figure, step):
         if not math.isfinite(figure):
             raise NotFiniteError(
-                f"the {name} is not finite ({figure}) in epoch {self.epoch + 1} step "
-                f"{self.step + 1}; the run stops with the parameters of the step before"
+                f"the {name} is not finite ({figure}) in epoch {self.epoch + 1} step {step}; the "
+                "run stops with the parameters of the step before"
             )
 
     def check_parameters(self) -> None:
@@ -297,7 +330,10 @@ class Trainer:
     def _memory_errors(self):
         try:
             yield
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            # On a Mac it is a plain RuntimeError ("MPS backend out of memory").
+            if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):
+                raise
             rows = self.config.micro_batch_size
             rows = rows or math.ceil(self.config.batch_size / self.processes)
             raise OutOfMemoryError(
@@ -310,7 +346,7 @@ class Trainer:
         self.model.eval()
         losses = [gradient.loss(x, y).item() for x, y in self._batches(self.test_dataset, 0)]
         mean = sum(losses) / len(losses)
-        self._check_finite("test loss", mean)
+        self._check_finite("test loss", mean, self.step)
         return mean
 
     def _tell_test_loss(self, test_loss, progress):

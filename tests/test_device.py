@@ -76,7 +76,7 @@ def test_a_name_decides_and_other_devices_take_float32(cpuinfo):
             assert choose_precision("bfloat16", device) == torch.bfloat16
 
 
-@pytest.mark.parametrize("name", ["abacus", "cuda:99", "cpu:x", "meta"])
+@pytest.mark.parametrize("name", ["abacus", "cuda:99", "cpu:x", "meta", "mps"])
 def test_a_device_that_is_not_there_is_one_line(name):
     with pytest.raises(InputError) as caught:
         choose_device(name)
@@ -85,6 +85,7 @@ def test_a_device_that_is_not_there_is_one_line(name):
 
 def test_the_default_is_the_gpu_if_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert choose_device() == choose_device("cpu") == CPU
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch, "zeros", lambda *_, device: torch.ones(1))
@@ -93,6 +94,9 @@ def test_the_default_is_the_gpu_if_there_is_one(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "3")  # torchrun's processes have a GPU each
     assert choose_device() == choose_device("cuda") == torch.device("cuda", 3)
     assert choose_device("cuda:1") == torch.device("cuda", 1) and choose_device("cpu") == CPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_device() == torch.device("mps") and choose_device("cpu") == CPU  # a Mac
 
 
 def test_a_gpu_that_does_not_work_is_one_line(monkeypatch):

@@ -15,6 +15,7 @@ import torch
 from conftest import ROOT, TINY_CORPUS, TINY_QUESTIONS
 from runs import distributed as module
 from runs.distributed import first_process_speaks, process_group, processes, rank_and_size
+from runs.inputs import InputError
 
 # Targets of the rows, and settings of the Trainer. Nine rows in batches of four: the last batch is
 # one row, of which one process has none.
@@ -56,13 +57,26 @@ def test_of_several_processes_the_first_speaks(monkeypatch, capsys, rank, heard)
 def test_the_group_is_taken_down_after_an_error(monkeypatch):
     """With torch's own functions replaced, which would wait for the other process."""
     calls = []
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for variable in ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(variable, "2")
     monkeypatch.setattr(module.dist, "init_process_group", calls.append)
     monkeypatch.setattr(module.dist, "destroy_process_group", lambda: calls.append("destroyed"))
     with pytest.raises(KeyError), process_group("cpu"):
         assert calls == ["gloo"]
         raise KeyError
     assert calls == ["gloo", "destroyed"]
+
+
+def test_a_clusters_world_size_without_torchrun_is_one_line(monkeypatch):
+    """The process speaks, and starts nothing that would wait for others."""
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    assert module.is_first_process()
+    with pytest.raises(InputError) as caught, process_group("cpu"):
+        raise AssertionError("the group was made")
+    line = str(caught.value)
+    assert "WORLD_SIZE" in line and "MASTER_ADDR" in line and "\n" not in line
 
 
 # ---- two processes against one --------------------------------------------------------------

@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
 import reference
+import trainer as module
 from attention import VARIANTS
 from conftest import BLOCK_SIZE, TINY_CORPUS
 from dataset import CharCorruptionDataset
@@ -417,9 +418,14 @@ def test_path_and_model_may_be_set_later_as_the_course_does(tmp_path):
 # ---- what cannot go on ----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("every", [1, 2, 10])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("what", ["loss", "gradient"])
-def test_a_step_that_is_not_finite_stops_the_run_before_it_is_taken(tmp_path, what, value):
+def test_a_step_that_is_not_finite_stops_the_run_before_it_is_taken(
+    tmp_path, monkeypatch, what, value, every
+):
+    """Also where the figures are read later, as on a GPU: no step after it is taken either."""
+    monkeypatch.setitem(module.STEPS_TO_READ, "cpu", every)
     model, calls, seen = Counted(), [], []
     forward = model.forward
 
@@ -443,6 +449,47 @@ def test_a_step_that_is_not_finite_stops_the_run_before_it_is_taken(tmp_path, wh
     assert what in line and "epoch 2 step 1" in line
     assert identical(copied(model), seen[3])
     assert identical(torch.load(path, weights_only=True), seen[3])  # of the epoch before
+
+
+def test_figures_that_are_read_later_are_the_same(tmp_path, monkeypatch):
+    """Every ten steps, as on a GPU, and before the state is taken: log, events, state."""
+    kept = {}
+    for every in (1, 10):
+        monkeypatch.setitem(module.STEPS_TO_READ, "cpu", every)
+        torch.manual_seed(0)
+        writer = Events()
+        trainer = train(model_of(), *ragged_rows(), max_epochs=3, batch_size=3, writer=writer)
+        state = trainer.state_dict()
+        losses = [record["loss"] for record in trainer.log.records]
+        kept[every] = losses, writer.seen, state["log"]["losses"], copied(trainer.model)
+    for one, other in zip(kept[1][:-1], kept[10][:-1], strict=True):
+        assert one == other
+    assert identical(kept[1][-1], kept[10][-1]) and len(kept[1][1]) == 12
+
+
+class Events:
+    """Keeps what a TensorBoard SummaryWriter is told."""
+
+    def __init__(self):
+        self.seen = []
+
+    def add_scalar(self, *event):
+        self.seen.append(event)
+
+
+@pytest.mark.parametrize(
+    "message, known", [("MPS backend out of memory (9 GB)", True), ("another error", False)]
+)
+def test_out_of_memory_on_a_mac_is_a_plain_error_of_torch(message, known):
+    model = Counted()
+
+    def fail(x, y):
+        raise RuntimeError(message)
+
+    model.forward = fail
+    with pytest.raises(OutOfMemoryError if known else RuntimeError) as caught:
+        train(model, *numbered(5))
+    assert isinstance(caught.value, OutOfMemoryError) == known
 
 
 def test_a_parameter_that_is_not_finite_is_written_nowhere(tmp_path):

@@ -18,7 +18,7 @@ import torch.nn as nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fast.dropout import MaskGenerator, fast_dropout
-from fast.packing import count_targets, crop_padding, group_by_length
+from fast.packing import PackedRows, count_targets, crop_padding, group_by_length, send
 from runs.checkpoint import unwrap
 from runs.distributed import rank_and_size
 
@@ -114,15 +114,17 @@ class BatchGradient:
         return total
 
     def loss(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """The model's mean loss over the targets of x and y (B, T), a scalar."""
-        x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
-        # Each weight is used once in a micro-batch, so autocast need not keep its rounded copy.
-        with torch.autocast(
-            self.device.type,
-            self.precision,
-            enabled=self.precision != torch.float32,
-            cache_enabled=False,
-        ):
+        """The model's mean loss over the targets of x and y (B, T) on the CPU, a scalar."""
+        if self.packs:
+            y = PackedRows(y, unwrap(self.model).max_positions, self.device)
+            x = y.ids(x)
+        else:
+            x, y = send(x, self.device), send(y, self.device)
+        rounded = contextlib.nullcontext()
+        if self.precision != torch.float32:
+            # Each weight is used once in a micro-batch: autocast need not keep its rounded copy.
+            rounded = torch.autocast(self.device.type, self.precision, cache_enabled=False)
+        with rounded:
             return self.wrapped(x, y, **({"loss_only": True} if self.packs else {}))[1]
 
     def _side_by_side(self, micro_batches, targets, seed):

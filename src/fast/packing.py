@@ -77,47 +77,54 @@ class PackedRows:
     attention's (B, nh, T', hs), and unpad() back.
 
     Row 0's positions come first, up to its last target, then row 1's, and so on. N is a multiple
-    of TOKENS_MULTIPLE; the tokens at the end that fill it are padding. Attributes:
+    of TOKENS_MULTIPLE; the tokens at the end that fill it are padding. What stands where is worked
+    out on the CPU and then sent to the device, which so never has to be asked for a number: on a
+    GPU each such question is a wait. Attributes:
 
         positions  LongTensor (N): the position of each token in its row
         targets    LongTensor (N): its target, IGNORED_TARGET for padding
     """
 
-    def __init__(self, y: torch.Tensor, max_positions: int):
+    def __init__(
+        self, y: torch.Tensor, max_positions: int, device: torch.device | str | None = None
+    ):
         """
         y: targets (B, T), at least one that counts. max_positions: the longest row that attention
-        takes; ValueError for a longer one.
+        takes; ValueError for a longer one. device: where the model is; None: where y is.
         """
+        self.device, y = y.device if device is None else torch.device(device), y.cpu()
         lengths = row_lengths(y)
         B, T = y.shape
         longest = int(lengths.max())
         if longest > max_positions:
             raise ValueError(f"{longest} positions, but this model takes {max_positions} at most")
         self.padded_shape = B, min(round_up(longest, POSITIONS_MULTIPLE), max_positions)
-        in_row = torch.arange(T, device=y.device) < lengths[:, None]
+        in_row = torch.arange(T) < lengths[:, None]
         row, position = in_row.nonzero(as_tuple=True)
         self._in_y = row * T + position  # of each token that is no padding: where it stands in y …
         self._in_padded = row * self.padded_shape[1] + position  # … and in (B, T')
         self._selected = self._in_padded  # the same, of the tokens that go on after attention
         self._select = None  # and the Move to them
         self._pads, self._unpads = {}, {}  # Moves, made once for all layers
-        self.positions = self._fill(position)
-        self.targets = self._fill(y.reshape(-1)[self._in_y])
+        self._set(self._fill(position), self._fill(y.reshape(-1)[self._in_y]))
+
+    def _set(self, positions, targets):
+        self._positions, self._targets = positions, targets  # on the CPU
+        self.positions, self.targets = (send(one, self.device) for one in (positions, targets))
 
     def with_targets_only(self) -> "PackedRows":
         """
         These rows for the last layer: only tokens with a target go on after its attention. The
         others have been looked at and are not needed any more.
         """
-        selected = self.targets.nonzero().squeeze(1)
+        selected = self._targets.nonzero().squeeze(1)
         if len(selected) == len(self._in_y):
             return self
         rows = copy.copy(self)
-        rows.positions = self._fill(self.positions[selected])
-        rows.targets = self._fill(self.targets[selected])
+        rows._set(self._fill(self._positions[selected]), self._fill(self._targets[selected]))
         rows._selected = self._in_padded[selected]
-        places = torch.arange(len(selected), device=selected.device)
-        rows._select = Move(selected, len(self.targets), places, len(rows.targets))
+        places, count = torch.arange(len(selected)), len(self.targets)
+        rows._select = Move(selected, count, places, len(rows.targets), self.device)
         rows._unpads = {}
         return rows
 
@@ -128,8 +135,8 @@ class PackedRows:
         return torch.nn.functional.pad(values, (0, padding))
 
     def ids(self, idx: torch.Tensor) -> torch.Tensor:
-        """idx (B, T) → (N)."""
-        return self._fill(idx.reshape(-1)[self._in_y])
+        """idx (B, T) → (N), on the model's device."""
+        return send(self._fill(idx.cpu().reshape(-1)[self._in_y]), self.device)
 
     def pad(self, x: torch.Tensor, layers: int, n_head: int) -> torch.Tensor:
         """
@@ -141,11 +148,10 @@ class PackedRows:
         key = layers, n_head
         if key not in self._pads:
             size = B * n_head * T
-            layer_starts = torch.arange(layers, device=x.device)[:, None] * size
-            places = self._heads(self._in_padded, n_head)[:, None] + layer_starts
-            sources = torch.arange(places.numel(), device=x.device)
-            source_count = len(x) * layers * n_head
-            self._pads[key] = Move(sources, source_count, places.flatten(), layers * size)
+            layer_starts = torch.arange(layers)[:, None] * size
+            places = (self._heads(self._in_padded, n_head)[:, None] + layer_starts).flatten()
+            sources, count = torch.arange(len(places)), len(x) * layers * n_head
+            self._pads[key] = Move(sources, count, places, layers * size, self.device)
         heads = x.view(len(x) * layers * n_head, -1)
         return self._pads[key](heads).view(layers, B, n_head, T, -1)
 
@@ -154,9 +160,8 @@ class PackedRows:
         B, n_head, T, hs = y.shape
         if n_head not in self._unpads:
             sources = self._heads(self._selected, n_head).flatten()
-            places = torch.arange(len(sources), device=y.device)
-            place_count = len(self.targets) * n_head
-            self._unpads[n_head] = Move(sources, B * n_head * T, places, place_count)
+            places, count = torch.arange(len(sources)), len(self.targets) * n_head
+            self._unpads[n_head] = Move(sources, B * n_head * T, places, count, self.device)
         return self._unpads[n_head](y.reshape(-1, hs)).view(-1, n_head * hs)
 
     def _heads(self, places, n_head):
@@ -165,7 +170,7 @@ class PackedRows:
         """
         T = self.padded_shape[1]
         first_head = places // T * (n_head * T) + places % T
-        return first_head[:, None] + torch.arange(n_head, device=places.device) * T
+        return first_head[:, None] + torch.arange(n_head) * T
 
     def select(self, x: torch.Tensor) -> torch.Tensor:
         """x (N, C), of the tokens that go on after attention."""
@@ -180,16 +185,23 @@ class Move:
     """
 
     def __init__(
-        self, sources: torch.Tensor, source_count: int, places: torch.Tensor, place_count: int
+        self,
+        sources: torch.Tensor,
+        source_count: int,
+        places: torch.Tensor,
+        place_count: int,
+        device: torch.device,
     ):
-        self._forward = self._lookup(places, sources, place_count)
-        self._backward = self._lookup(sources, places, source_count)
+        """sources, places: LongTensors (n) on the CPU. device: that of x."""
+        self._forward = self._lookup(places, sources, place_count, device)
+        self._backward = self._lookup(sources, places, source_count, device)
 
     @staticmethod
-    def _lookup(places, sources, count):
+    def _lookup(places, sources, count, device):
         """For each of `count` places its source, or 0; and the places that have none."""
         lookup = places.new_full((count,), -1).index_copy_(0, places, sources)
-        return lookup.clamp(min=0), (lookup < 0).nonzero().squeeze(1)
+        empty = (lookup < 0).nonzero().squeeze(1)
+        return send(lookup.clamp_(min=0), device), send(empty, device)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """x (source_count, C) → (place_count, C)."""
@@ -210,6 +222,13 @@ class MoveRows(torch.autograd.Function):
     def backward(ctx, gradient):
         forward_lookup, backward_lookup = ctx.lookups
         return MoveRows.apply(gradient, backward_lookup, forward_lookup), None, None
+
+
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor on a device. Of a GPU, the CPU does not wait until it is there."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def round_up(number: int, multiple: int) -> int:

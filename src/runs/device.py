@@ -15,20 +15,24 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 def choose_device(name: str | int | torch.device | None = None) -> torch.device:
     """
     The torch device of that name or the GPU of that number; without a name CUDA if there is one,
-    else the CPU. Under torchrun "cuda" is this process's own GPU.
+    else a Mac's GPU (mps), else the CPU. Under torchrun "cuda" is this process's own GPU.
 
     Raises InputError if the device cannot be used.
     """
-    if name is None and not torch.cuda.is_available():
+    if name is None and torch.cuda.is_available():
+        name = "cuda"
+    elif name is None and torch.backends.mps.is_available():
+        name = "mps"
+    elif name is None:
         return torch.device("cpu")
     try:
-        device = torch.device("cuda" if name is None else name)
+        device = torch.device(name)
         if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.zeros(1, device=device).item()
     except Exception as error:  # torch raises another class for each way in which one is absent
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"device {'cuda' if name is None else name}: {reason:.300}") from None
+        raise InputError(f"device {name}: {reason:.300}") from None
     return device
 
 

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from runs.device import choose_device
+from runs.inputs import InputError
 
 
 def processes() -> int:
@@ -22,17 +23,25 @@ def processes() -> int:
 
 def is_first_process() -> bool:
     """Whether this is the process that prints and writes, or the only one."""
-    return processes() == 1 or os.environ.get("RANK") == "0"
+    return processes() == 1 or os.environ.get("RANK", "0") == "0"
 
 
 @contextlib.contextmanager
 def process_group(device_name: str | None = None) -> Iterator[None]:
     """
     While this lasts, the processes that torchrun started train together; else it does nothing.
+    Raises InputError where only a part of torchrun's environment is there, as on some clusters.
     """
     if processes() == 1:
         yield
         return
+    needed = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+    missing = [name for name in needed if name not in os.environ]
+    if missing:
+        raise InputError(
+            f"WORLD_SIZE is {processes()}, but {', '.join(missing)} not set; start by torchrun "
+            "or unset WORLD_SIZE to train in one process"
+        )
     device = choose_device(device_name)
     if device.type == "cuda":
         torch.cuda.set_device(device)
