@@ -208,8 +208,7 @@ class Trainer:
         for x, y in batches:
             seed = () if config.seed is None else (config.seed, self.epoch, self.step)
             loss = gradient(x, y, *seed)
-            parameters = self.model.parameters()
-            norm = torch.nn.utils.clip_grad_norm_(parameters, config.grad_norm_clip)
+            norm = torch.nn.utils.clip_grad_norm_(gradient.parameters, config.grad_norm_clip)
             self._take_step(loss, norm)
             self.step += 1
 

@@ -55,6 +55,7 @@ class BatchGradient:
         if device.type == "cpu" and self.processes == 1 and self.packs:
             self.threads = torch.get_num_threads()
         self.masks = MaskGenerator()
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
 
     def __enter__(self):
         self._open = contextlib.ExitStack()
@@ -75,7 +76,8 @@ class BatchGradient:
 
         Returns the mean loss over the targets, a scalar without gradient.
         """
-        self.model.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         targets = count_targets(y)
         whole, x, y = x, x[self.rank :: self.processes], y[self.rank :: self.processes]
         groups = group_by_length(y, TOKENS_AT_ONCE.get(self.device.type), self.micro_batch_size)
@@ -83,8 +85,11 @@ class BatchGradient:
         if seed:
             seed = (*seed, self.rank)
             # For a GPU, and for a model that draws numbers itself. torch's CPU generator takes 32
-            # bits.
-            torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+            # bits. torch.manual_seed() would note each call for every kind of GPU there might be.
+            number = int(np.random.SeedSequence(seed).generate_state(1)[0])
+            torch.default_generator.manual_seed(number)
+            if self.device.type != "cpu":
+                torch.manual_seed(number)
         else:
             seed = (int(torch.randint(2**62, ())),)
         if self.threads > 1 and len(micro_batches) > 1:
@@ -133,7 +138,7 @@ class BatchGradient:
         the others after every operation. Their gradients are added in order: the result is the
         same every time.
         """
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        parameters = self.parameters
         cores = max(1, self.threads // len(micro_batches))
 
         def gradients_of(number):
