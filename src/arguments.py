@@ -140,7 +140,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="of initial parameters, data and dropout; default 0",
     )
-    common.add_argument("--device", help="cuda, cuda:1, cpu …; default: CUDA if there is one")
+    common.add_argument(
+        "--device", help="cuda, cuda:1, mps, cpu …; default: a GPU if there is one, else the CPU"
+    )
     common.add_argument(
         "--recipe",
         choices=list(RECIPES),
