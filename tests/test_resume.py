@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+import trainer
 from conftest import BLOCK_SIZE, TINY_CORPUS
 from dataset import CharCorruptionDataset
 from model import GPT, GPTConfig
@@ -120,6 +121,31 @@ def test_a_run_that_was_stopped_anywhere_ends_in_the_same_bits(
     assert f"epoch {(step - 1) // STEPS + 1} step {(step - 1) % STEPS + 1} of {STEPS}" in out
     assert identical(copied(again), whole[0])
     assert log_of(tmp_path / "run.log") == whole[1]
+
+
+@pytest.mark.parametrize("variant", ["vanilla"])
+def test_so_does_a_run_whose_figures_are_read_late(variant, whole, tmp_path, monkeypatch):
+    """Every ten steps, as on a GPU: what is unread belongs to the state that is written."""
+    monkeypatch.setitem(trainer.STEPS_TO_READ, "cpu", 10)
+    take_step = Trainer._take_step
+    for step in range(1, EPOCHS * STEPS + 1):
+        calls = itertools.count(1)
+
+        def then_stop(self, *figures, calls=calls, step=step):
+            take_step(self, *figures)
+            if next(calls) == step:
+                interrupt()
+
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        monkeypatch.setattr(Trainer, "_take_step", then_stop)
+        with pytest.raises(Stopped):
+            new_trainer(variant).train(keeper(folder))
+        monkeypatch.setattr(Trainer, "_take_step", take_step)
+        again = new_trainer(variant)
+        again.train(keeper(folder))
+        assert identical(copied(again), whole[0])
+        assert log_of(folder / "run.log") == whole[1]
 
 
 def test_a_run_that_dies_resumes_from_what_was_written_last(
