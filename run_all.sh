@@ -56,7 +56,8 @@ source tools/python_env.sh
 choose_python "torch tqdm numpy" requirements.txt
 case $PYTHON in /*) ;; */*) PYTHON=$root/$PYTHON ;; esac
 
-# Three lines: the recipes; the variants; those of the course's edition that this recipe is from.
+# Four lines: the recipes; the variants; those of the course's edition that this recipe is from;
+# the variants with a bottleneck, and the most positions that it can have.
 list_names='
 import sys
 sys.path.insert(0, "src")
@@ -66,9 +67,11 @@ year = RECIPES.get(sys.argv[1], COURSE).edition
 print(*RECIPES)
 print(*VARIANTS)
 print(*(name for name, one in VARIANTS.items() if year in getattr(one, "editions", [year])))
+bottleneck = [name for name, one in VARIANTS.items() if getattr(one, "has_bottleneck", False)]
+print(*bottleneck, RECIPES.get(sys.argv[1], COURSE).block_size)
 '
 names=$("$PYTHON" -c "$list_names" "$recipe")
-{ read -r recipes; read -r offered; read -r variants; } <<< "$names"
+{ read -r recipes; read -r offered; read -r variants; read -r bottlenecks; } <<< "$names"
 check_choice() {  # FLAG VALUE "CHOICES"
     [[ " $3 " = *" $2 "* && $2 != *" "* ]] || usage_error "$1 is '$2'; possible are: $3"
 }
@@ -79,7 +82,11 @@ if [ -n "$variant" ]; then
 fi
 model_flags=()
 if [ -n "$bottleneck_dim" ]; then
-    [ -n "$variant" ] || usage_error "--bottleneck_dim needs --variant"
+    with=${bottlenecks% *} most=${bottlenecks##* }
+    [[ -n $variant && " $with " = *" $variant "* ]] ||
+        usage_error "--bottleneck_dim needs --variant with one of: $with"
+    [[ $bottleneck_dim =~ ^[1-9][0-9]{0,8}$ && $bottleneck_dim -le $most ]] ||
+        usage_error "--bottleneck_dim is '$bottleneck_dim'; a whole number from 1 to $most is expected"
     model_flags=(--bottleneck_dim "$bottleneck_dim")
 fi
 
@@ -161,12 +168,19 @@ for file in wiki.txt birth_places_train.tsv birth_dev.tsv birth_test_inputs.tsv;
         usage_error "$data/$file is missing (see tools/corpus/fetch_data.py for the course's files)"
 done
 
-# A folder holds one run: results of other files or another seed are not mixed.
-settings="recipe=$recipe seed=$seed ${bottleneck_dim:+bottleneck_dim=$bottleneck_dim }data=$(cat "${files[@]}" | cksum)"
-[ -s "$out/settings" ] || echo "$settings" > "$out/settings"
-earlier=$(cat "$out/settings")
-[ "$earlier" = "$settings" ] || usage_error \
-    "$out holds a run with other settings ($earlier, now $settings); choose another --out"
+# A folder holds one run: results of other files, another seed or another bottleneck are not mixed.
+check_settings() {  # FILE SETTINGS
+    [ -s "$1" ] || echo "$2" > "$1"
+    local earlier
+    earlier=$(cat "$1")
+    [ "$earlier" = "$2" ] || usage_error \
+        "$out holds a run with other settings ($earlier, now $2); choose another --out"
+}
+check_settings "$out/settings" "recipe=$recipe seed=$seed data=$(cat "${files[@]}" | cksum)"
+for one in $variants; do
+    [[ " ${bottlenecks% *} " != *" $one "* ]] ||
+        check_settings "$out/settings.$one" "bottleneck_dim=${bottleneck_dim:-default}"
+done
 
 # finetune_and_ask LABEL VARIANT PARAMS [--reading_params_path PRETRAINED]: finetunes, then answers
 # dev and test, dev by beam search, and the questions about people without a document.

@@ -1,8 +1,10 @@
 """run.py's command line: its words, and what can be checked before anything is read."""
 
 import argparse
+import difflib
 import math
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from attention import VARIANTS
 from model import GPTConfig
 from recipe import RECIPES
 from runs.checkpoint import meta_path
-from runs.console import Parser
+from runs.console import Parser, note, one_line
 from runs.device import PRECISIONS
 from runs.distributed import processes
 from runs.files import is_special
@@ -26,6 +28,8 @@ class InputPath(str):
     def __new__(cls, path: str):
         if os.path.isdir(path):
             raise argparse.ArgumentTypeError(f"{path}: is a folder, not a file")
+        if not path:
+            raise argparse.ArgumentTypeError("the path is empty")
         if not os.path.exists(path):
             raise argparse.ArgumentTypeError(f"{path}: no such file")
         return super().__new__(cls, path)
@@ -36,6 +40,8 @@ class OutputPath(str):
 
     def __new__(cls, path: str):
         folder = os.path.dirname(path) or "."
+        if not path:
+            raise argparse.ArgumentTypeError("the path is empty")
         if os.path.isdir(path) or not os.path.basename(path):
             raise argparse.ArgumentTypeError(f"{path}: is a folder; a file's name is expected")
         if not os.path.isdir(folder):
@@ -108,16 +114,38 @@ def settle_bottleneck_dim(parser: argparse.ArgumentParser, args: argparse.Namesp
         parser.error(f"--bottleneck_dim: {args.bottleneck_dim} is above {most}, the block size")
 
 
+# The course's professional edition gives these as flags; here they are words.
+WORDS = ("--function", "--variant", "--pretrain_corpus_path")
+
+
 def without_flags(arguments: list[str]) -> list[str]:
     """
-    The course's professional edition gives function, variant and corpus as flags. The same
-    arguments as words: ["--function=pretrain", "--variant=rope", …] → ["pretrain", "rope", …].
+    Arguments in which WORDS are flags, as they are here: ["--function=pretrain", "--variant=rope",
+    …] → ["pretrain", "rope", …].
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--function", "--variant", "--pretrain_corpus_path"):
-        parser.add_argument(name, nargs="?", const=name[2:].upper(), default=name[2:].upper())
-    words, rest = parser.parse_known_args(arguments)
-    return [*vars(words).values(), *rest]
+    for name in WORDS:
+        parser.add_argument(name)
+    flags, rest = parser.parse_known_args(arguments)
+    words = vars(flags)
+    for name in words:
+        if words[name] is None:  # given as a word, or not at all
+            is_word = rest and not rest[0].startswith("-")
+            words[name] = rest.pop(0) if is_word else name.upper()
+    return [*words.values(), *rest]
+
+
+def check_flags(parser: Parser, functions: dict[str, Parser], arguments: list[str]) -> None:
+    """Ends the process with one line for a flag that does not exist, or is another function's."""
+    function = next((word for word in arguments if word in functions), None)
+    known = functions[function]._option_string_actions if function else {}
+    for word in arguments:
+        flag = word.partition("=")[0]
+        if function is None or flag in known or not re.fullmatch(r"--?[A-Za-z_-]{2,}", flag):
+            continue
+        close = difflib.get_close_matches(flag, known, 1)
+        hint = f"did you mean {close[0]}?" if close else f"see run.py {function} --help"
+        parser.exit(2, f"run.py: error: {flag} is no flag of {function}; {hint}\n")
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -253,15 +281,21 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="beam search with N beams; default 1, greedy decoding",
     )
-    if any(word.split("=")[0] in ("--function", "--variant") for word in arguments):
-        line = shlex.join(["run.py", *without_flags(arguments)])
-        parser.error(f"function, variant and corpus are words, not flags; type: {line}")
+    if any(word.partition("=")[0] in WORDS for word in arguments):
+        line = one_line(shlex.join(["python", "src/run.py", *without_flags(arguments)]))
+        what = "function, variant and corpus are words, not flags; type:"
+        parser.exit(2, f"run.py: error: {what} {line}\n")
+    check_flags(parser, functions.choices, arguments)
     args = parser.parse_args(arguments)
     if args.function == "evaluate" and processes() > 1:
         parser.error("evaluate runs in one process, without torchrun")
     settle_bottleneck_dim(parser, args)
     if args.function != "evaluate" and args.tb_expt_name is not None:
         args.tb_log_dir = expt_folder(args)
+    elif args.function != "evaluate":
+        other = {"pretrain": "finetune_lr", "finetune": "pretrain_lr"}[args.function]
+        if getattr(args, other) is not None:
+            note(f"note: --{other} does not change {args.function}")
     return args
 
 
@@ -301,9 +335,20 @@ def check_paths(args: argparse.Namespace) -> None:
             ):
                 beside = "" if file == path else f"{file}, written beside it, "
                 raise InputError(f"{path}: {beside}would overwrite an input of this command")
+    if "writing_params_path" in args:
+        refuse_another_file(args.writing_params_path)
     names = [os.path.realpath(file) for _, file in outputs]
     if len(set(names)) < len(names):
         raise InputError(f"{outputs[-1][1]}: is to be written twice by this command")
+
+
+def refuse_another_file(path: str) -> None:
+    """Raises InputError if parameters would overwrite a file that is something else."""
+    if os.path.isfile(path) and os.access(path, os.R_OK) and not is_special(path):
+        with open(path, "rb") as file:
+            start = file.read(2)
+        if start not in (b"", b"PK", b"\x80\x02"):  # how torch's files begin, new and old
+            raise InputError(f"{path}: is there already and no parameter file; give another name")
 
 
 def is_same_file(path: str, other: str) -> bool:

@@ -31,6 +31,9 @@ def read_corpus(path: str, block_size: int) -> CharCorruptionDataset:
         documents = [line for line in text.split("\n") if line.strip()]
         if not documents:
             raise ValueError("no document in it")
+        questions = sum(bool(re.match(r"Where was .* born\?", line)) for line in documents)
+        if questions > len(documents) / 2:
+            raise ValueError("holds questions; a corpus has a document on each line")
         ending = "\n" if text.endswith("\n") else ""
         return CharCorruptionDataset("\n".join(documents) + ending, block_size)
 

@@ -134,8 +134,9 @@ def what_to_give(found: dict[str, int], expected: dict[str, int]) -> str:
     if not found or not expected:
         return ""
     hints, shape = [], found.keys() - {"vocab_size", "bottleneck_dim"}
-    if found.get("bottleneck_dim") != expected.get("bottleneck_dim"):
-        hints.append(f"give --bottleneck_dim {found.get('bottleneck_dim')}")
+    bottlenecks = found.get("bottleneck_dim"), expected.get("bottleneck_dim")
+    if None not in bottlenecks and bottlenecks[0] != bottlenecks[1]:
+        hints.append(f"give --bottleneck_dim {bottlenecks[0]}")
     if any(found[name] != expected[name] for name in shape):
         for name, recipe in RECIPES.items():
             if all(getattr(recipe, size) == found[size] for size in shape):
@@ -356,8 +357,8 @@ def carry_out_training(
         _, trainer = finetune(*paths, dataset, recipe.block_size, model, rate, **settings)
         if args.reading_params_path is None:
             note(
-                "note: without --reading_params_path training starts from scratch, "
-                f"for {trainer.config.max_epochs} epochs"
+                "note: without --reading_params_path training starts from scratch; epochs: "
+                f"{trainer.config.max_epochs}"
             )
     if args.precision == "auto" and trainer.precision != PRECISIONS["float32"]:
         note(

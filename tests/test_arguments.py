@@ -8,7 +8,17 @@ import pytest
 import commands
 import run
 from arguments import check_paths, parse_arguments
-from commands import EVALUATE, FINETUNE, FINETUNE_SOME, PRETRAIN, SCORES, call, content, refused
+from commands import (
+    EVALUATE,
+    FINETUNE,
+    FINETUNE_SOME,
+    PRETRAIN,
+    SCORES,
+    call,
+    content,
+    refused,
+    some_params,
+)
 from trainer import Trainer
 
 
@@ -135,7 +145,7 @@ def test_a_flag_of_another_function_is_refused(capsys, command, flags):
     refused(capsys, f"{command} {flags}", flags.split()[0])
 
 
-EVERYWHERE = ["--seed -1", "--seed 4294967296", "--seed x", "--recipe slow", "--unknown 1"]
+EVERYWHERE = ["--seed -1", "--seed 4294967296", "--seed x", "--recipe slow", "--unknown"]
 IN_TRAINING = ["--max_epochs 0", "--max_epochs 1.5", "--precision half", "--micro_batch_size 0"]
 IN_TRAINING += ["--resume_every -1", "--resume_every nan", "--resume_every inf"]
 IN_EVALUATION = ["--beam 0", "--beam 257", "--beam x"]
@@ -169,6 +179,35 @@ def test_a_device_that_is_not_there_is_refused(capsys, name):
 )
 def test_a_wrong_word_is_refused(capsys, command, part):
     refused(capsys, command, part)
+
+
+@pytest.mark.parametrize(
+    "command, wrong, meant",
+    [
+        (PRETRAIN, "--writing_parms_path a", "--writing_params_path"),
+        (PRETRAIN, "--max_epoch 3", "--max_epochs"),
+        (EVALUATE, "-eval_corpus_path a", "--eval_corpus_path"),
+        (EVALUATE, "--outputs-path=a", "--outputs_path"),
+        (PRETRAIN, "--max 3", ""),
+        (PRETRAIN, "--beam 3", ""),
+    ],
+)
+def test_a_misspelt_or_shortened_flag_is_named(capsys, command, wrong, meant):
+    refused(capsys, f"{command} {wrong}", wrong.split()[0].partition("=")[0], meant)
+    less = command.rsplit(" --", 1)[0]  # also where it stands for a needed one
+    refused(capsys, f"{less} {wrong}", wrong.split()[0].partition("=")[0], meant)
+
+
+def test_parameters_do_not_overwrite_another_file(capsys, folder):
+    """A data file of the project, say; parameters, and files like /dev/null, they may."""
+    before = (folder / "birth_dev.tsv").read_bytes()
+    command = PRETRAIN.replace("pretrain.params", "birth_dev.tsv")
+    refused(capsys, command, "birth_dev.tsv")
+    assert (folder / "birth_dev.tsv").read_bytes() == before
+    (folder / "pretrain.params").write_bytes(b"")
+    check_paths(parse_arguments(PRETRAIN.split()))
+    some_params("pretrain.params")
+    check_paths(parse_arguments(PRETRAIN.split()))
 
 
 def test_evaluation_under_torchrun_is_refused(capsys, monkeypatch):

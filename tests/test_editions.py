@@ -88,6 +88,25 @@ def test_a_bottleneck_that_the_model_cannot_have_is_refused(capsys):
         refused(capsys, f"{perceiver} --bottleneck_dim {m}", "--bottleneck_dim", m)
 
 
+def test_a_rate_of_the_other_function_is_noted(untrained, capsys):
+    """Unless it names a folder for TensorBoard, as in the course's code."""
+    for command, flag in ((PRETRAIN, "--finetune_lr"), (FINETUNE, "--pretrain_lr")):
+        call(f"{command} {flag} 1e-3")
+        assert flag in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("variant", ["vanilla", "synthesizer", "rope"])
+def test_parameters_of_another_variant_advise_no_bottleneck(capsys, variant):
+    """Neither has one that would help."""
+    some_params(variant=variant)
+    command = EVALUATE.replace("vanilla", "perceiver") + " --bottleneck_dim 16"
+    line = refused(capsys, command, variant, "perceiver")
+    assert "--bottleneck_dim" not in line and "None" not in line
+    some_params(variant="perceiver", bottleneck_dim=16)
+    line = refused(capsys, EVALUATE.replace("vanilla", variant), variant, "perceiver")
+    assert "--bottleneck_dim" not in line
+
+
 @pytest.mark.parametrize("with_meta", [True, False])
 def test_parameters_of_another_bottleneck_name_the_flag(capsys, with_meta):
     """With PARAMS.json, as training writes it, and without, as the course's code does."""
@@ -121,12 +140,19 @@ def test_a_flag_in_place_of_a_word_is_answered_with_the_line_to_type(capsys):
         "--function=pretrain --variant=rope --pretrain_corpus_path=wiki.txt "
         "--writing_params_path=a.params --pretrain_lr 5e-3",
     )
-    typed = "run.py pretrain rope wiki.txt --writing_params_path=a.params --pretrain_lr 5e-3"
-    assert typed in line
+    typed = "src/run.py pretrain rope wiki.txt --writing_params_path=a.params --pretrain_lr 5e-3"
+    assert line.endswith(typed)
     args = parse_arguments(shlex.split(typed)[1:])
     assert (args.function, args.variant, args.pretrain_lr) == ("pretrain", "rope", 5e-3)
-    line = refused(capsys, "--variant rope --function evaluate --outputs_path 'my file'")
-    assert "run.py evaluate rope PRETRAIN_CORPUS_PATH --outputs_path 'my file'" in line
+    for command in (
+        "--variant rope --function evaluate --pretrain_corpus_path wiki.txt --outputs_path 'a b'",
+        "evaluate --variant=rope wiki.txt --outputs_path 'a b'",
+        "evaluate rope --pretrain_corpus_path=wiki.txt --outputs_path 'a b'",
+    ):
+        line = refused(capsys, command)
+        assert line.endswith("python src/run.py evaluate rope wiki.txt --outputs_path 'a b'")
+    line = refused(capsys, "--variant rope --outputs_path a")
+    assert line.endswith("src/run.py FUNCTION rope PRETRAIN_CORPUS_PATH --outputs_path a")
 
 
 @pytest.mark.parametrize(

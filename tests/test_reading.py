@@ -2,7 +2,7 @@
 
 import pytest
 
-from conftest import BLOCK_SIZE, TINY_CORPUS
+from conftest import BLOCK_SIZE, TINY_CORPUS, TINY_QUESTIONS
 from dataset import MASK_CHAR, CharCorruptionDataset, NameDataset, Question, parse_questions
 from reading import (
     encode_prompts,
@@ -192,6 +192,14 @@ def test_a_corpus_that_would_waste_hours_is_noted(text, words, capsys):
     note_unusual_corpus("wiki.txt", corpus(text))
     (line,) = notes(capsys)
     assert "wiki.txt" in line and all(word in line for word in words)
+
+
+def test_questions_are_no_corpus(tmp_path):
+    path = tmp_path / "births.tsv"
+    for text in (TINY_QUESTIONS, TINY_QUESTIONS.replace("\t", " ") + "A line of another kind.\n"):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(InputError, match="births.tsv"):
+            read_corpus(str(path), 48)
 
 
 @pytest.mark.parametrize("length", [20, 112, 200])

@@ -94,7 +94,7 @@ def test_londons_errors_are_one_line(london, tmp_path, content):
 # Notes its arguments, one call a line. Fails where they contain $FAIL_AT.
 FAKE_PYTHON = r"""
 case "$*" in
-    *VARIANTS*) echo "$RECIPES"; echo "$VARIANTS"; echo "$DEFAULTS"; exit ;;
+    *VARIANTS*) echo "$RECIPES"; echo "$VARIANTS"; echo "$DEFAULTS"; echo "$BOTTLENECKS"; exit ;;
     -c*) exit ;;
     tools/report/machine.py) echo '{"hardware": "a fake"}'; exit ;;
 esac
@@ -136,6 +136,7 @@ class Project:
         base = {"PYTHON": str(self.python), "CALLS": str(self.calls), "FAIL_AT": ""}
         names = changes.get("VARIANTS", " ".join(VARIANTS))
         base |= {"RECIPES": " ".join(RECIPES), "VARIANTS": names, "DEFAULTS": names}
+        base["BOTTLENECKS"] = "perceiver 128"
         return {**os.environ, **base, **changes}
 
     def run(self, *arguments, cwd=None, name="run_all.sh", shell="bash", **environment):
@@ -279,6 +280,21 @@ def test_without_a_choice_the_variants_of_the_recipes_edition_run(project):
     done = project.run("--out", project.out, "--variant", "perceiver")
     assert [call.split()[2] for call in done.calls if " pretrain " in call] == ["perceiver"]
     usage_error(project.run("--recipe", "curse"), "curse", "course2024")
+
+
+def test_a_bottleneck_is_checked_before_anything_is_made(project):
+    words = ["--out", project.out, "--variant"]
+    for more in (["perceiver", "--bottleneck_dim", m] for m in ("x", "0", "129", "8.5")):
+        usage_error(project.run(*words, *more), more[-1], "128")
+    usage_error(project.run(*words, "vanilla", "--bottleneck_dim", "8"), "perceiver")
+    usage_error(project.run("--out", project.out, "--bottleneck_dim", "8"), "--variant")
+    assert not project.out.exists()
+    done = project.run(*words, "perceiver", "--bottleneck_dim", "64")
+    assert done.returncode == 0, done.stderr
+    calls = [call for call in done.calls if "run.py" in call or "recall.py" in call]
+    assert len(calls) == 7 and all("--bottleneck_dim 64" in call for call in calls)
+    usage_error(project.run(*words, "perceiver", "--bottleneck_dim", "8"), "bottleneck_dim=64")
+    assert project.run(*words, "vanilla").returncode == 0  # another variant may follow
 
 
 def test_the_quick_run_makes_its_corpus(project):

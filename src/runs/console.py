@@ -33,7 +33,10 @@ def fail(program: str, error: object, status: int = 2) -> NoReturn:
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line."""
+    """An ArgumentParser whose errors are one line, and which takes no shortened flags."""
+
+    def __init__(self, **settings):
+        super().__init__(**{"allow_abbrev": False, **settings})
 
     def error(self, message):
         self.exit(2, f"{self.prog}: error: {one_line(message, 400)} (see {self.prog} --help)\n")

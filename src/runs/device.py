@@ -31,8 +31,8 @@ def choose_device(name: str | int | torch.device | None = None) -> torch.device:
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.zeros(1, device=device).item()
     except Exception as error:  # torch raises another class for each way in which one is absent
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"device {name}: {reason:.300}") from None
+        reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
+        raise InputError(f"device {name} cannot be used here: {reason:.160}") from None
     return device
 
 
