@@ -124,7 +124,7 @@ def runs_table(runs):
 
 
 def commands(runs):
-    """The commands of the first run, as a block of code."""
+    """The commands of the first run as they were typed, as a block of code."""
     rows = runs[0].facts["rows"]
     found = (stage["command"] for row in rows for stage in runs[0].stages(row))
     return "\n".join(f"    {command}" for command in found)
