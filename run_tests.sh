@@ -4,6 +4,7 @@
 #   ./run_tests.sh           the fast tests
 #   ./run_tests.sh --all     all tests
 #   ./run_tests.sh ARGS...   pytest with these arguments
+[ -n "${BASH_VERSION:-}" ] || { echo "run it with bash: bash run_tests.sh" >&2; exit 2; }
 set -euo pipefail
 cd "$(dirname "$0")"
 source tools/python_env.sh

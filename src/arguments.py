@@ -16,7 +16,7 @@ from runs.checkpoint import meta_path
 from runs.console import Parser, note, one_line
 from runs.device import PRECISIONS
 from runs.distributed import processes
-from runs.files import is_special
+from runs.files import check_output, is_special
 from runs.inputs import InputError
 
 LARGEST_BEAM = 256  # a vocabulary has about as many characters
@@ -39,15 +39,10 @@ class OutputPath(str):
     """A path to a file that can be written. Raises argparse's error for a flag."""
 
     def __new__(cls, path: str):
-        folder = os.path.dirname(path) or "."
-        if not path:
-            raise argparse.ArgumentTypeError("the path is empty")
-        if os.path.isdir(path) or not os.path.basename(path):
-            raise argparse.ArgumentTypeError(f"{path}: is a folder; a file's name is expected")
-        if not os.path.isdir(folder):
-            raise argparse.ArgumentTypeError(f"{path}: there is no folder {folder}")
-        if not os.access(folder, os.W_OK) and not is_special(path):
-            raise argparse.ArgumentTypeError(f"{path}: the folder {folder} cannot be written to")
+        try:
+            check_output(path)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
         return super().__new__(cls, path)
 
 

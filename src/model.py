@@ -47,6 +47,12 @@ class GPTConfig:
         for name, value in {"vocab_size": vocab_size, "block_size": block_size, **kwargs}.items():
             setattr(self, name, value)
 
+    def __init_subclass__(cls):
+        """A subclass may set settings as class attributes, as GPT1Config does: checked as well."""
+        settings = {n: v for n, v in vars(cls).items() if n[0] != "_" and not callable(v)}
+        for name, value in settings.items():
+            setattr(GPTConfig(1, 1), name, value)
+
     def __setattr__(self, name, value):
         if name in self.SIZES:
             fits, expected = (
@@ -66,8 +72,13 @@ class GPTConfig:
             raise TypeError(f"GPTConfig: there is no setting {name!r}; there are {known}")
         if not fits:
             raise ValueError(f"GPTConfig: {name} is {value!r}; {expected} is expected")
+        before = getattr(self, name, None)
         super().__setattr__(name, value)
-        variant_of(self)  # two flags, or one without a class here: say so now
+        try:
+            variant_of(self)  # two flags, or one without a class here: say so now
+        except ValueError:
+            super().__setattr__(name, before)
+            raise
 
 
 for _variant in VARIANTS:
@@ -233,14 +244,16 @@ class GPT(nn.Module):
         computes nothing on which the loss does not depend; targets may then also be PackedRows,
         and idx their ids (N). Raises ValueError for too long rows.
         """
+        if loss_only and not self.supports_packing:
+            raise ValueError("this model's attention takes no loss_only")
         if loss_only:
             return None, self.loss(idx, targets)
-        T = idx.size(1)
-        if T > self.max_positions:
+        if targets is not None and targets.shape != idx.shape:
             raise ValueError(
-                f"{T} positions, but this model takes {self.max_positions} at most "
-                f"(block_size is {self.block_size})"
+                f"x has the shape {tuple(idx.shape)}, and its targets {tuple(targets.shape)}"
             )
+        T = idx.size(1)
+        self._check_positions(T)
         if kv_cache is not None and not self.supports_kv_cache:
             raise ValueError("this model's attention takes no kv_cache")
         if self.has_bottleneck:
@@ -252,6 +265,7 @@ class GPT(nn.Module):
                 x = block(x)
         else:
             kv_cache.advance(T)
+            self._check_positions(kv_cache.used)
             x = self._embed(idx, kv_cache.positions)
             for block, layer_past in zip(self.blocks, kv_cache.layers, strict=True):
                 x = block(x, layer_past=layer_past)
@@ -262,6 +276,13 @@ class GPT(nn.Module):
             logits_of_all = logits.view(-1, logits.size(-1)).to(x.dtype)
             loss = F.cross_entropy(logits_of_all, targets.reshape(-1), ignore_index=IGNORED_TARGET)
         return logits, loss
+
+    def _check_positions(self, count):
+        if count > self.max_positions:
+            raise ValueError(
+                f"{count} positions, but this model takes {self.max_positions} at most "
+                f"(block_size is {self.block_size})"
+            )
 
     def loss(self, idx: torch.Tensor, targets: torch.Tensor | PackedRows) -> torch.Tensor:
         """

@@ -3,6 +3,7 @@ How run.py reads corpora and questions. Before an hour is spent, an error is one
 file and line, and what looks like a mistake is noted.
 """
 
+import math
 import re
 import unicodedata
 
@@ -31,7 +32,8 @@ def read_corpus(path: str, block_size: int) -> CharCorruptionDataset:
         documents = [line for line in text.split("\n") if line.strip()]
         if not documents:
             raise ValueError("no document in it")
-        questions = sum(bool(re.match(r"Where was .* born\?", line)) for line in documents)
+        form = r"Where was \S.* born\?\s*(\t.*)?"
+        questions = sum(bool(re.fullmatch(form, line)) for line in documents)
         if questions > len(documents) / 2:
             raise ValueError("holds questions; a corpus has a document on each line")
         ending = "\n" if text.endswith("\n") else ""
@@ -152,7 +154,8 @@ def note_unusual_corpus(path: str, dataset: CharCorruptionDataset) -> None:
     characters = sum(map(len, dataset.data))
     read = sum(min(len(document), dataset.longest) for document in dataset.data)
     if read < characters / 2:
+        unread = 100 - math.ceil(100 * read / characters)
         note(
-            f"warning: {path}: {1 - read / characters:.0%} of its characters are never read: only "
-            f"the first {dataset.longest} of a line are; one document a line is expected"
+            f"warning: {path}: {unread}% of its characters are never read: only the first "
+            f"{dataset.longest} of a line are; one document a line is expected"
         )

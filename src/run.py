@@ -17,6 +17,7 @@ import runs.openmp  # noqa: F401, before torch is loaded
 # isort: split
 import argparse
 import math
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,6 +28,7 @@ import torch
 import torch.nn as nn
 
 from arguments import check_paths, log_path, parse_arguments, resume_path
+from attention import VARIANTS
 from dataset import MASK_CHAR, CharCorruptionDataset, Question
 from fast.decoding import Answer, generate
 from model import GPT, GPTConfig
@@ -44,7 +46,7 @@ from runs.checkpoint import digest, load_params, meta_path, save_params, unwrap
 from runs.console import command, note
 from runs.device import PRECISIONS, choose_device, keep_freed_memory
 from runs.distributed import first_process_speaks, is_first_process, process_group
-from runs.files import is_special, sole_writer, write_lines
+from runs.files import check_output, is_special, sole_writer, write_lines
 from runs.inputs import InputError, errors_name
 from runs.progress import tensorboard_writer
 from runs.resume import Checkpointer, Stopped, digest_of_code, digest_of_state
@@ -153,6 +155,8 @@ def what_to_give(found: dict[str, int], expected: dict[str, int]) -> str:
 
 def initialize_model(variant: str, mconf: GPTConfig, **settings) -> GPT:
     """A GPT of the config, in which the variant's flag and the settings are set first."""
+    for name in VARIANTS:
+        setattr(mconf, name, False)  # the flag of an earlier model with the same config
     for name, value in {**settings, variant: True}.items():
         setattr(mconf, name, value)
     return GPT(mconf)
@@ -185,6 +189,7 @@ def train(
     Runs a Trainer to its end and writes the model's parameters; of several processes, the first
     writes. checkpointer: keeps the run, so that it can resume. meta: what PARAMS.json is to say.
     """
+    check_output(writing_params_path)
     trainer_obj.train(checkpointer)
     if trainer_obj.rank == 0:
         save_params(model, writing_params_path, meta)
@@ -211,6 +216,10 @@ def evaluate(
     evaluate_places does.
     """
     model = unwrap(model)
+    for path in filter(None, (outputs_path, scores_path)):
+        check_output(path)
+        if os.path.exists(path) and os.path.samefile(path, eval_corpus_path):
+            raise InputError(f"{path}: would overwrite the questions")
     questions = read_questions(eval_corpus_path)
     with errors_name(eval_corpus_path):
         positions = model.max_positions

@@ -26,6 +26,7 @@ from fast.gradients import BatchGradient
 from runs.checkpoint import check_state, save_params, unwrap
 from runs.device import PRECISIONS, choose_device, choose_precision
 from runs.distributed import rank_and_size
+from runs.files import check_output
 from runs.inputs import InputError
 from runs.progress import LossLog, Progress
 from runs.resume import Checkpointer
@@ -114,12 +115,23 @@ class TrainerConfig:
             raise ValueError(f"TrainerConfig: precision is {value!r}; there are {known}")
         super().__setattr__(name, value)
 
+    def __init_subclass__(cls):
+        """A subclass may set defaults as class attributes, as minGPT's users write them."""
+        defaults = {n: v for n, v in vars(cls).items() if n[0] != "_" and not callable(v)}
+
+        def __init__(self, **settings):
+            super(cls, self).__init__(**{**defaults, **settings})
+
+        cls.__init__ = __init__
+
     @classmethod
     def of(cls, config: Any) -> "TrainerConfig":
         """A TrainerConfig with the settings of another object, such as the course's own one."""
         if isinstance(config, TrainerConfig):
             return config
         names = [setting.name for setting in fields(cls) if hasattr(config, setting.name)]
+        if not names:
+            raise TypeError(f"a TrainerConfig is expected, not a {type(config).__name__}")
         return cls(**{name: getattr(config, name) for name in names})
 
 
@@ -144,6 +156,8 @@ class Trainer:
         for name, dataset in (("train_dataset", train_dataset), ("test_dataset", test_dataset)):
             if dataset is not None and len(dataset) == 0:
                 raise ValueError(f"Trainer: the {name} is empty")
+        if config.ckpt_path is not None:
+            check_output(config.ckpt_path)
         self.device = choose_device(config.device)
         self.precision = choose_precision(config.precision, self.device)
         self.rank, self.processes = rank_and_size()

@@ -57,11 +57,11 @@ def sample(
     for _ in range(steps):
         logits, _ = model(x[:, -positions:])
         logits = logits[:, -1, :]  # (B, V)
-        if temperature > 0:
-            logits = logits / temperature
-        if top_k is not None:
-            logits = top_k_logits(logits, top_k)
         if sample and temperature > 0:
+            if top_k is not None:
+                logits = top_k_logits(logits, top_k)
+            logits = logits.double()  # a tiny temperature makes large numbers
+            logits = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
             next_id = torch.multinomial(F.softmax(logits, dim=-1), num_samples=1)
         else:
             next_id = logits.argmax(dim=-1, keepdim=True)

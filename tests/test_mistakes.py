@@ -254,3 +254,144 @@ def test_what_is_no_state_dict_is_named_with_the_way_to_save_one(
         load_params(tiny_model, path)
     message = str(error.value)
     assert all(word in message for word in words) and "\n" not in message
+
+
+# ---- further members of these kinds ----
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-40, 1e300])
+def test_an_extreme_temperature_changes_no_greedy_id(temperature, tiny_model):
+    expected = greedy(tiny_model, X, 4)
+    assert sample(tiny_model, X, 4, temperature=temperature).equal(expected)
+    if temperature < 1:
+        assert sample(tiny_model, X, 4, temperature=temperature, sample=True).equal(expected)
+
+
+def test_targets_of_another_shape_are_refused_in_every_path(tiny_model):
+    """Flattened, they would be other positions' targets."""
+    x = torch.randint(1, 12, (2, 6))
+    for y in (x[:, :-1], x.T, x.repeat(2, 1)):
+        with pytest.raises(ValueError, match="shape"):
+            tiny_model(x, y)
+        with pytest.raises(ValueError, match="shape|loss_only"):
+            tiny_model(x, y, loss_only=True)
+    config = TrainerConfig(max_epochs=1, device="cpu")
+    items = [(row, row[1:]) for row in x]
+    with pytest.raises(ValueError, match="shape"):
+        Trainer(tiny_model, items, None, config).train()
+
+
+def test_loss_only_is_refused_where_it_is_not_known(tiny_model):
+    x = torch.randint(1, 12, (2, 6))
+    if tiny_model.supports_packing:
+        torch.testing.assert_close(tiny_model(x, x, loss_only=True)[1], tiny_model(x, x)[1])
+    else:
+        with pytest.raises(ValueError, match="loss_only"):
+            tiny_model(x, x, loss_only=True)
+
+
+def test_a_cache_beyond_the_block_is_refused_as_a_long_row_is(tiny_model):
+    from fast.kv_cache import KVCache
+
+    if not tiny_model.supports_kv_cache:
+        return
+    cache = KVCache(3, 20, torch.zeros(1, dtype=torch.long))
+    with pytest.raises(ValueError, match=str(tiny_model.max_positions)):
+        for _ in range(20):
+            tiny_model(X[:1, :1], kv_cache=cache)
+    assert cache.used == tiny_model.max_positions + 1
+
+
+def test_a_subclass_sets_and_checks_by_class_attributes():
+    class Mine(TrainerConfig):
+        max_epochs = 1
+        batch_size = 2
+
+    class Small(GPTConfig):
+        n_layer = 2
+        rope = True
+
+    assert (Mine().max_epochs, Mine().batch_size, Mine(batch_size=3).batch_size) == (1, 2, 3)
+    assert (Small(9, 8).n_layer, Small(9, 8).rope) == (2, True)
+    with pytest.raises(TypeError, match="max_epoch"):
+        type("Misspelt", (TrainerConfig,), {"max_epoch": 1})()
+    with pytest.raises(TypeError, match="synthesiser"):
+        type("Misspelt", (GPTConfig,), {"synthesiser": True})
+    with pytest.raises(ValueError, match="n_layer"):
+        type("Wrong", (GPTConfig,), {"n_layer": 0})
+
+
+@pytest.mark.parametrize("config", [{"max_epochs": 1}, None, "x"])
+def test_what_is_no_configuration_of_a_training_is_refused(config, tiny_model):
+    with pytest.raises(TypeError, match=type(config).__name__):
+        Trainer(tiny_model, [(X[0], X[0])], None, config)
+
+
+def test_a_refused_flag_changes_nothing():
+    config = GPTConfig(12, 8, n_layer=1, n_head=1, n_embd=4, rope=True)
+    with pytest.raises(ValueError, match="rope"):
+        config.synthesizer = True
+    assert config.synthesizer is False and "pos_emb" not in GPT(config).state_dict()
+
+
+def test_one_config_makes_two_models_as_the_courses_code_does():
+    import run
+
+    config = GPTConfig(12, 8, n_layer=2, n_head=2, n_embd=8)
+    for name in ("vanilla", "rope", "synthesizer", "vanilla"):
+        run.initialize_model(name, config)
+
+
+@pytest.mark.parametrize("place", ["no folder/a.params", "."])
+def test_where_nothing_can_be_written_is_known_before_training(place, tmp_path, tiny_model):
+    import run
+
+    trained = []
+    path = str(tmp_path / place)
+    trainer = Trainer(tiny_model, [(X[0], X[0])], None, TrainerConfig(device="cpu"))
+    trainer.train = lambda *_: trained.append(1)
+    with pytest.raises(InputError):
+        run.train(tiny_model, path, trainer)
+    with pytest.raises(InputError):
+        Trainer(tiny_model, [(X[0], X[0])], None, TrainerConfig(device="cpu", ckpt_path=path))
+    assert not trained
+
+
+def test_predictions_do_not_overwrite_their_questions(tiny_pretrain_dataset, tiny_questions):
+    import run
+
+    model = GPT(
+        GPTConfig(tiny_pretrain_dataset.vocab_size, BLOCK_SIZE, n_layer=1, n_head=1, n_embd=8)
+    )
+    before = tiny_questions.read_bytes()
+    for paths in ((tiny_questions, None), (str(tiny_questions) + ".out", tiny_questions)):
+        with pytest.raises(InputError, match="overwrite"):
+            run.evaluate(model, tiny_pretrain_dataset, tiny_questions, *paths)
+    assert tiny_questions.read_bytes() == before
+
+
+def test_a_wrapper_inside_a_model_leaves_no_name_in_its_file(tiny_model, tmp_path):
+    """model.blocks = DataParallel(model.blocks), or torch.compile of a block."""
+    import copy
+
+    from runs.checkpoint import save_params
+
+    wrapped = copy.deepcopy(tiny_model)
+    wrapped.blocks = torch.nn.DataParallel(wrapped.blocks)
+    path = tmp_path / "a.params"
+    save_params(wrapped, path)
+    state = torch.load(path, weights_only=True)
+    assert state.keys() == tiny_model.state_dict().keys()
+    with torch.no_grad():
+        for parameter in wrapped.parameters():
+            parameter.zero_()
+    load_params(wrapped, path)
+    assert torch.equal(wrapped.head.weight, tiny_model.head.weight)
+
+
+def test_numbers_of_another_kind_are_refused(tiny_model, tmp_path):
+    path = tmp_path / "a.params"
+    state = {name: tensor.to(torch.int32) for name, tensor in tiny_model.state_dict().items()}
+    torch.save(state, path)
+    with pytest.raises(InputError, match="int32"):
+        load_params(tiny_model, path)

@@ -196,10 +196,13 @@ def test_a_corpus_that_would_waste_hours_is_noted(text, words, capsys):
 
 def test_questions_are_no_corpus(tmp_path):
     path = tmp_path / "births.tsv"
-    for text in (TINY_QUESTIONS, TINY_QUESTIONS.replace("\t", " ") + "A line of another kind.\n"):
+    alone = "".join(line.split("\t")[0] + "\n" for line in TINY_QUESTIONS.splitlines())
+    for text in (TINY_QUESTIONS, alone + "A line of another kind.\n"):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(InputError, match="births.tsv"):
             read_corpus(str(path), 48)
+    path.write_text(TINY_QUESTIONS.replace("\t", " In "), encoding="utf-8")
+    assert len(read_corpus(str(path), 48)) == 4  # documents that are questions with their answers
 
 
 @pytest.mark.parametrize("length", [20, 112, 200])

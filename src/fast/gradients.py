@@ -46,7 +46,7 @@ class BatchGradient:
         self.model, self.device, self.precision = model, device, precision
         self.micro_batch_size = micro_batch_size
         self.rank, self.processes = rank_and_size()
-        self.wrapped = model
+        self.wrapped = unwrap(model) if isinstance(model, nn.DataParallel) else model
         if self.processes > 1:
             self.wrapped = DistributedDataParallel(model, **without_buffers())
         # Another model may draw random numbers of its own, for which threads would compete.
@@ -76,6 +76,8 @@ class BatchGradient:
 
         Returns the mean loss over the targets, a scalar without gradient.
         """
+        if x.shape != y.shape:
+            raise ValueError(f"x has the shape {tuple(x.shape)}, and its targets {tuple(y.shape)}")
         for parameter in self.parameters:
             parameter.grad = None
         targets = count_targets(y)

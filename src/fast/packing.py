@@ -94,7 +94,7 @@ class PackedRows:
         """
         self.device, y = y.device if device is None else torch.device(device), y.cpu()
         lengths = row_lengths(y)
-        B, T = y.shape
+        self.shape = B, T = y.shape
         longest = int(lengths.max())
         if longest > max_positions:
             raise ValueError(f"{longest} positions, but this model takes {max_positions} at most")
@@ -135,7 +135,11 @@ class PackedRows:
         return torch.nn.functional.pad(values, (0, padding))
 
     def ids(self, idx: torch.Tensor) -> torch.Tensor:
-        """idx (B, T) → (N), on the model's device."""
+        """idx (B, T), of y's shape (or ValueError), → (N) on the model's device."""
+        if idx.shape != self.shape:
+            raise ValueError(
+                f"x has the shape {tuple(idx.shape)}, and its targets {tuple(self.shape)}"
+            )
         return send(self._fill(idx.cpu().reshape(-1)[self._in_y]), self.device)
 
     def pad(self, x: torch.Tensor, layers: int, n_head: int) -> torch.Tensor:

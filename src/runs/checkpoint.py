@@ -24,7 +24,7 @@ from runs.files import is_special, write_atomically
 from runs.inputs import InputError, errors_name
 
 # What DataParallel and torch.compile put before every name of a state dict.
-WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")
+WRAPPERS = re.compile(r"\b(module|_orig_mod)\.")
 HOW_TO_SAVE = "save a model by torch.save(model.state_dict(), PATH)"
 # The entries of PARAMS.json that must be those of the model that loads the parameters.
 MUST_AGREE = ("variant", "sizes", "vocabulary")
@@ -51,7 +51,8 @@ def save_params(model: nn.Module, path: str, meta: dict | None = None) -> None:
 
     Raises InputError if a file cannot be written.
     """
-    state = {name: tensor.detach().cpu() for name, tensor in unwrap(model).state_dict().items()}
+    state = unwrap(model).state_dict()
+    state = {WRAPPERS.sub("", name): tensor.detach().cpu() for name, tensor in state.items()}
     content = write_tensors(path, state)
     if meta is not None and not is_special(path):
         text = json.dumps({**meta, "sha256": digest(content)}, indent=1) + "\n"
@@ -89,10 +90,12 @@ def load_params(
         raise InputError(f"{path}: not a parameter file: {describe_content(state)}")
     state = {WRAPPERS.sub("", name): tensor for name, tensor in state.items()}
     with errors_name(path):
-        check_state(state, unwrap(model).state_dict(), hint)
+        expected = unwrap(model).state_dict()
+        own = {WRAPPERS.sub("", name): name for name in expected}
+        check_state(state, {name: expected[own[name]] for name in own}, hint)
     found = read_meta(path, digest(content))
     check_meta(path, found, meta or {})
-    unwrap(model).load_state_dict(state)
+    unwrap(model).load_state_dict({own[name]: tensor for name, tensor in state.items()})
     return found
 
 
@@ -158,6 +161,8 @@ def check_state(state: State, expected: State, hint: Hint | None = None) -> None
         advice = hint(sizes_of(state), sizes_of(expected)) if hint else ""
         raise InputError(f"does not fit this model: {difference}" + (advice and f"; {advice}"))
     for name, tensor in state.items():
+        if tensor.is_floating_point() != expected[name].is_floating_point():
+            raise InputError(f"{name} holds numbers of the type {tensor.dtype}")
         if not torch.isfinite(tensor.to(expected[name].dtype)).all():
             raise InputError(
                 f"{name} holds numbers that are not finite; these parameters are useless"

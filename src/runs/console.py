@@ -53,7 +53,8 @@ def command(program: str) -> Iterator[None]:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a notebook's stream is UTF-8 and has no such method
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+            # Line by line, so that a full disk is noticed before hours of training.
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
     try:
         yield
         sys.stdout.flush()

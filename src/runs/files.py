@@ -18,6 +18,20 @@ except ImportError:  # Windows has no such locks: two runs are not told apart th
 TEMPORARY_SUFFIX = ".part"  # a file that is being written is `.NAME.xxxxxxxx.part` beside NAME
 
 
+def check_output(path: str) -> None:
+    """Raises InputError if no file can be written there, which is better known in advance."""
+    path = os.fspath(path)
+    folder = os.path.dirname(path) or "."
+    if not path:
+        raise InputError("the path is empty")
+    if os.path.isdir(path) or not os.path.basename(path):
+        raise InputError(f"{path}: is a folder; a file's name is expected")
+    if not os.path.isdir(folder):
+        raise InputError(f"{path}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK) and not is_special(path):
+        raise InputError(f"{path}: the folder {folder} cannot be written to")
+
+
 def write_atomically(path: str, write: Callable[[BinaryIO], object]) -> None:
     """
     Calls write(file) on a temporary binary file beside path, flushes it to disk and renames it to
