@@ -8,6 +8,8 @@ REPORTED = {
     "vanilla.nopretrain": ("1.4%", "2%", "1.6% (0.2–2.8)"),
     "vanilla.pretrain": ("23.0%", "22%", "22% (14.6–28.0)"),
     "synthesizer.pretrain": ("14.4%", "–", "9.6% (3.8–14.4)"),
+    "rope.pretrain": ("–", "–", "32.5% (24.4–38.0)"),
+    "perceiver.pretrain": ("–", "–", "5.0% (3.8–12.6)"),
     "london": ("5.0%", "–", "5.0%"),
 }
 LONDON = "answering London"
