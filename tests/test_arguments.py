@@ -245,3 +245,8 @@ def test_a_device_file_is_an_output_for_all(monkeypatch):
     command = with_flag(SCORES, "--outputs_path", "/dev/null")
     command = with_flag(command, "--scores_path", "/dev/null")
     check_paths(parse_arguments(command.split()))
+
+
+def test_an_empty_path_is_refused(capsys):
+    refused(capsys, PRETRAIN.replace("wiki.txt", "''"), "empty")
+    refused(capsys, with_flag(PRETRAIN, "--writing_params_path", ""), "empty")

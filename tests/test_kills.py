@@ -37,7 +37,7 @@ run.RECIPES["course"] = replace(
     pretrain=run.Training(max_epochs=2, **once), finetune=run.Training(max_epochs=2, **once),
     finetune_without_pretraining=run.Training(max_epochs=2, **once))
 resume.LARGEST_SHARE = 1  # write after every step
-OLDER = b"an older parameter file"
+OLDER = b"PK an older parameter file"
 MOMENTS = [(os, "fsync"), (os, "chmod"), (os, "replace"), (os, "remove"), (torch, "save"),
            (files.tempfile, "NamedTemporaryFile"), (files.fcntl, "flock")]
 

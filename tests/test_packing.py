@@ -187,3 +187,27 @@ def test_gradients_go_the_way_back(multiples, way):
     assert (gradient == 1).sum() == 2 * moved
     assert (gradient == 0).sum() == gradient.numel() - 2 * moved
     assert move(x.bfloat16()).dtype == torch.bfloat16  # as autocast has it
+
+
+class OfACpu:
+    """Stands for a tensor on the CPU, and notes what is done with it."""
+
+    device = torch.device("cpu")
+
+    def __init__(self):
+        self.done = []
+
+    def pin_memory(self):
+        self.done.append("pinned")
+        return self
+
+    def to(self, device, non_blocking):
+        self.done.append((device.type, non_blocking))
+        return self
+
+
+def test_to_a_gpu_a_tensor_is_sent_from_pinned_memory_without_a_wait():
+    for kind, expected in (("cuda", ["pinned", ("cuda", True)]), ("cpu", [("cpu", True)])):
+        tensor = OfACpu()
+        packing.send(tensor, torch.device(kind))
+        assert tensor.done == expected

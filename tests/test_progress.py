@@ -269,3 +269,14 @@ def test_a_disk_that_fills_up_is_one_warning(made, monkeypatch, capsys, fails_at
     assert len(made) == 1 and len(made[0].calls) == 1 + kept
     error = capsys.readouterr().err
     assert error.startswith("warning: events") and error.count("\n") == 1
+
+
+def test_a_message_stands_above_the_bar_of_a_terminal():
+    terminal = Terminal()
+    with Progress(3, 1, stream=terminal) as progress:
+        progress.message("epoch 1/1: test loss 2.0000")
+    assert "epoch 1/1: test loss 2.0000\n" in terminal.getvalue()
+    quiet = Terminal()
+    with Progress(3, 1, stream=quiet, quiet=True) as progress:
+        progress.message("nothing")
+    assert quiet.getvalue() == ""

@@ -539,3 +539,14 @@ def test_training_in_another_thread_works(tmp_path, variant, whole):
     thread.start()
     thread.join()
     assert identical(copied(trainer), whole[0])
+
+
+def test_a_macs_random_state_is_kept(monkeypatch):
+    """Its GPU has a generator of its own."""
+    device, seen = torch.device("mps"), []
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: torch.tensor([7], dtype=torch.uint8))
+    monkeypatch.setattr(torch.mps, "set_rng_state", lambda state: seen.append(state.tolist()))
+    state = resume.random_state(device)
+    resume.set_random_state(state, device)
+    resume.set_random_state(state, torch.device("cpu"))
+    assert seen == [[7]]

@@ -855,3 +855,18 @@ def test_an_ascii_locale_and_a_name_that_is_not_utf8(folder):
     done = subprocess.run(words, capture_output=True, env=os.environ | ascii_only, timeout=120)
     assert done.returncode == 2 and done.stdout == b""
     assert done.stderr.count(b"\n") == 1 and b"Zo" in done.stderr
+
+
+def test_parameters_that_are_only_pretrained_are_noted(capsys):
+    call(PRETRAIN)
+    os.rename("pretrain.params", "some.params")
+    os.rename("pretrain.params.json", "some.params.json")
+    capsys.readouterr()
+    call(EVALUATE)
+    assert "some.params is pretrained" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_gpts_gets_no_advice(capsys):
+    torch.save({"weight": torch.ones(2)}, "some.params")
+    line = refused(capsys, EVALUATE, "some.params")
+    assert "give" not in line

@@ -25,7 +25,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = ROOT / "src" / "run.py"
-OLDER = b"an older parameter file"
+OLDER = b"PK an older parameter file"
 EPOCHS = {"pretrain": 60, "finetune": 100}  # about 30 seconds with the quick recipe
 KEPT = {"a.params", "a.params.log.jsonl", "a.params.json", ".a.params.lock"}
 
