@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from runs.console import command, fail, note, one_line
+from runs.console import Parser, command, fail, note, one_line
 from runs.inputs import InputError
 
 
@@ -87,3 +87,13 @@ def test_output_is_utf8_in_any_locale(monkeypatch):
     with command("tool"):
         print("Zoë \udce9")
     assert raw.getvalue() == "Zoë \\udce9\n".encode()
+
+
+def test_a_parser_takes_no_shortened_flag(capsys):
+    parser = Parser(prog="tool.py")
+    parser.add_argument("--eval_corpus_path")
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(["--eval_corpus", "a"])
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and error.count("\n") == 1 and "--eval_corpus" in error
+    assert parser.parse_args(["--eval_corpus_path", "a"]).eval_corpus_path == "a"
