@@ -638,3 +638,26 @@ def test_an_environment_that_cannot_be_made_is_one_line(bare, fault, part):
     own = [line for line in done.stderr.splitlines() if line != "no network"]  # pip's line
     assert (done.returncode, len(own)) == (2, 1) and part in own[0] and "chose" not in done.stdout
     assert bare().returncode == 0  # the next call repairs it
+
+
+# ---- tools/ ---------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    "words",
+    ["corpus/make_corpus.py --size quick --out", "report/machine.py", "report/pages.py --list"],
+)
+def test_a_tool_whose_output_cannot_be_written_says_so_in_one_line(words, tmp_path):
+    script, *rest = words.split()
+    rest += [str(tmp_path)] * words.endswith("--out")
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, ROOT / "tools" / script, *rest],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr

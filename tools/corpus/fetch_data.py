@@ -140,4 +140,7 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from runs.console import command
+
+    with command("fetch_data.py"):
+        sys.exit(main())

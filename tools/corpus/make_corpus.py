@@ -414,4 +414,7 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    from runs.console import command
+
+    with command("make_corpus.py"):
+        main()

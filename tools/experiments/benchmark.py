@@ -357,4 +357,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    from runs.console import command
+
+    with command("benchmark.py"):
+        main()

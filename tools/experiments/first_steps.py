@@ -245,4 +245,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    from runs.console import command
+
+    with command("first_steps.py"):
+        main()

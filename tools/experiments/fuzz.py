@@ -494,4 +494,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    from runs.console import command
+
+    with command("fuzz.py"):
+        main()

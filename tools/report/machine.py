@@ -74,4 +74,7 @@ def description():
 
 
 if __name__ == "__main__":
-    print(json.dumps(description()))
+    from runs.console import command
+
+    with command("machine.py"):
+        print(json.dumps(description()))

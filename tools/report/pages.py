@@ -143,4 +143,8 @@ def main(argv=None, root=ROOT):
 
 
 if __name__ == "__main__":
-    main()
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+    from runs.console import command
+
+    with command("pages.py"):
+        main()

@@ -319,4 +319,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    from runs.console import command
+
+    with command("record.py"):
+        main()
