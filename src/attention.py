@@ -109,24 +109,11 @@ class PerceiverAttention(CausalSelfAttention):
     has_bottleneck = True
 
 
-class CausalCrossAttention(nn.Module):
+class CausalCrossAttention(CausalSelfAttention):
     """
-    As CausalSelfAttention, but queries come from another sequence than keys and values: position t
-    of the one attends to the positions s ≤ t of the other.
+    The layers of CausalSelfAttention, but queries come from another sequence than keys and values:
+    position t of the one attends to the positions s ≤ t of the other.
     """
-
-    def __init__(self, config):
-        """As CausalSelfAttention."""
-        super().__init__()
-        self.n_head = config.n_head
-        head_size(config)
-        self.key = nn.Linear(config.n_embd, config.n_embd)
-        self.query = nn.Linear(config.n_embd, config.n_embd)
-        self.value = nn.Linear(config.n_embd, config.n_embd)
-        self.attn_drop = nn.Dropout(config.attn_pdrop)
-        self.resid_drop = nn.Dropout(config.resid_pdrop)
-        self.proj = nn.Linear(config.n_embd, config.n_embd)
-        self.register_buffer("mask", causal_mask(config.block_size))
 
     def forward(self, x_kv: torch.Tensor, x_q: torch.Tensor) -> torch.Tensor:
         """

@@ -45,11 +45,12 @@ def softmax(scores):
     return powers / powers.sum()
 
 
-def causal_self_attention(x, params, n_head):
+def causal_self_attention(x, params, n_head, place=lambda vector, position: vector):
     """For each head softmax(q_t · k_s / √hs over s ≤ t) applied to v_s; then proj of all heads.
 
     x (B, T, C) → (B, T, C). params: {key, query, value, proj}.{weight (C, C), bias (C)}.
-    Head h has columns h·hs … (h+1)·hs - 1 of keys, queries and values.
+    Head h has columns h·hs … (h+1)·hs - 1 of keys, queries and values. place: what is done to a
+    head's query or key (hs) at its position before they meet; nothing.
     Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.2.
     """
     B, T, C = x.shape
@@ -62,8 +63,9 @@ def causal_self_attention(x, params, n_head):
         for t in range(T):
             for h in range(n_head):
                 own = slice(h * hs, (h + 1) * hs)
+                query = place(q[b, t, own], t)
                 scores = [
-                    (q[b, t, own] * k[b, s, own]).sum() / math.sqrt(hs) for s in range(t + 1)
+                    (query * place(k[b, s, own], s)).sum() / math.sqrt(hs) for s in range(t + 1)
                 ]
                 weights = softmax(torch.stack(scores))  # (t + 1)
                 rows.append(sum(weights[s] * v[b, s, own] for s in range(t + 1)))  # (hs)
@@ -88,28 +90,8 @@ def rotated(vector, t):
 
 
 def rotary_attention(x, params, n_head):
-    """causal_self_attention with each query and key rotated by its position.
-
-    x (B, T, C) → (B, T, C). params: as causal_self_attention. A `rope_cache` in it is not read.
-    """
-    B, T, C = x.shape
-    hs = C // n_head
-    k = linear(x, params["key.weight"], params["key.bias"])  # (B, T, C)
-    q = linear(x, params["query.weight"], params["query.bias"])
-    v = linear(x, params["value.weight"], params["value.bias"])
-    rows = []
-    for b in range(B):
-        for t in range(T):
-            for h in range(n_head):
-                own = slice(h * hs, (h + 1) * hs)
-                query = rotated(q[b, t, own], t)
-                scores = [
-                    (query * rotated(k[b, s, own], s)).sum() / math.sqrt(hs) for s in range(t + 1)
-                ]
-                weights = softmax(torch.stack(scores))  # (t + 1)
-                rows.append(sum(weights[s] * v[b, s, own] for s in range(t + 1)))  # (hs)
-    y = torch.cat(rows).view(B, T, C)  # rows came in the order b, t, h
-    return linear(y, params["proj.weight"], params["proj.bias"])
+    """causal_self_attention with each query and key rotated by its position."""
+    return causal_self_attention(x, params, n_head, place=rotated)
 
 
 def cross_attention(x_kv, x_q, params, n_head):
