@@ -211,7 +211,7 @@ def sizes(data, variant, recipe):
 
 # Operations of torch's profiler by what they are for.
 KINDS = {
-    "products of matrices": "mm addmm bmm baddbmm",
+    "matmuls": "mm addmm bmm baddbmm",
     "GELU, softmax, layer norm and loss": "gelu gelu_backward _softmax _softmax_backward_data "
     "native_layer_norm native_layer_norm_backward _log_softmax _log_softmax_backward_data "
     "nll_loss_forward nll_loss_backward",

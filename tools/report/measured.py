@@ -89,7 +89,7 @@ def first_losses(records):
 # ---- speed -----------------------------------------------------------------------------------
 
 KINDS = {
-    "products of matrices": "matmuls",
+    "matmuls": "matmuls",
     "GELU, softmax, layer norm and loss": "GELU, softmax, layer norm, loss",
     "changes of type and of layout": "type and layout conversions",
     "sums, products and dropout element by element": "element-wise operations",
