@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-import runs.openmp  # noqa: E402, F401, I001, before torch is loaded
+import runs.startup  # noqa: E402, F401, I001, before torch is loaded
 
 import matplotlib.pyplot as plt  # noqa: E402
 import torch  # noqa: E402

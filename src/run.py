@@ -12,7 +12,7 @@ The functions pretrain, finetune, train and evaluate do the same from Python; im
 runs nothing.
 """
 
-import runs.openmp  # noqa: F401, before torch is loaded
+import runs.startup  # noqa: F401, before torch is loaded
 
 # isort: split
 import argparse
@@ -44,7 +44,7 @@ from reading import (
 from recipe import COURSE, RECIPES, Recipe, Training
 from runs.checkpoint import digest, load_params, meta_path, save_params, unwrap
 from runs.console import command, note
-from runs.device import PRECISIONS, choose_device, keep_freed_memory
+from runs.device import PRECISIONS, choose_device
 from runs.distributed import first_process_speaks, is_first_process, process_group
 from runs.files import check_output, is_special, sole_writer, write_lines
 from runs.inputs import InputError, errors_name
@@ -393,7 +393,6 @@ def main(arguments: list[str] | None = None) -> None:
     """
     with first_process_speaks(), command("run.py"):
         args = parse_arguments(arguments)
-        keep_freed_memory()
         try:
             check_paths(args)
             with process_group(args.device):

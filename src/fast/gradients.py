@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from fast.dropout import MaskGenerator, fast_dropout
 from fast.packing import PackedRows, count_targets, crop_padding, group_by_length, send
 from runs.checkpoint import unwrap
+from runs.device import keep_freed_memory
 from runs.distributed import rank_and_size
 
 # Tokens in a micro-batch, about. On a CPU its activations then stay near the caches; a GPU is
@@ -60,6 +61,7 @@ class BatchGradient:
     def __enter__(self):
         self._open = contextlib.ExitStack()
         if self.device.type == "cpu":
+            keep_freed_memory()
             self._open.enter_context(fast_dropout(self.model, self.masks))
         if self.threads > 1:
             self._pool = self._open.enter_context(ThreadPoolExecutor(self.threads))

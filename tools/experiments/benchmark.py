@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / name) for name in ("src", "tests", "tools/report")]
-import runs.openmp  # noqa: E402, F401, before torch
+import runs.startup  # noqa: E402, F401, before torch
 
 # isort: split
 import torch  # noqa: E402
@@ -45,7 +45,7 @@ from model import GPT, GPTConfig  # noqa: E402
 from recipe import RECIPES  # noqa: E402
 from reference import VARIANTS  # noqa: E402
 from runs.checkpoint import load_params  # noqa: E402
-from runs.device import choose_precision, keep_freed_memory, multiplies_bfloat16  # noqa: E402
+from runs.device import choose_precision, multiplies_bfloat16  # noqa: E402
 from runs.inputs import read_text  # noqa: E402
 
 TASKS = ("pretrain", "finetune", "evaluate")
@@ -74,7 +74,6 @@ def make_model(variant, corpus, recipe):
 
 def work_fast(task, variant, data, files, recipe, precision, epochs):
     """Times at which run.py's steps end; of an evaluation, when its work starts and ends."""
-    keep_freed_memory()
     run.set_seed(0)
     corpus = run.read_corpus(data / "wiki.txt", recipe.block_size)
     model = make_model(variant, corpus, recipe)

@@ -46,7 +46,7 @@ from model import GPT, GPTConfig  # noqa: E402
 from recipe import RECIPES  # noqa: E402
 from record import name_of_data  # noqa: E402
 from reference import VARIANTS  # noqa: E402
-from runs.device import keep_freed_memory, multiplies_bfloat16  # noqa: E402
+from runs.device import multiplies_bfloat16  # noqa: E402
 
 OFF = 1e-7  # about the rounding of float32
 CPU = torch.device("cpu")
@@ -227,7 +227,6 @@ def main():
     )
     parser.add_argument("--json", type=Path, help="write to this file, beside other variants")
     args = parser.parse_args()
-    keep_freed_memory()
     data = args.data.resolve()
     name, _ = name_of_data(data, {file: (data / file).read_text("utf-8") for file in SHA256})
     facts = {"data": name, "recipe": args.recipe, "hardware": hardware(), "commit": commit()}

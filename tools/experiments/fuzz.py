@@ -427,7 +427,6 @@ def untrained():
         mock.patch.dict(run.RECIPES, dict.fromkeys(run.RECIPES, SMALL)),
         mock.patch.object(Trainer, "train", lambda self, checkpointer=None: None),
         mock.patch.object(run, "generate", answer),
-        mock.patch.object(run, "keep_freed_memory", lambda: None),
         mock.patch("runs.device.multiplies_bfloat16", lambda device: False),
     ):
         yield

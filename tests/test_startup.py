@@ -1,4 +1,4 @@
-"""The environment variable that OpenMP reads when torch is loaded."""
+"""How run.py loads torch: an environment variable that OpenMP reads, and the garbage collector."""
 
 import os
 import subprocess
@@ -8,6 +8,7 @@ import pytest
 
 from conftest import ROOT
 
+PATH = str(ROOT / "src")
 PROGRAM = f"""
 import os, sys
 class Finder:
@@ -16,7 +17,7 @@ class Finder:
             print(os.environ.get("GOMP_SPINCOUNT"), flush=True)
             os._exit(0)
 sys.meta_path.insert(0, Finder())
-sys.path.insert(0, {str(ROOT / "src")!r})
+sys.path.insert(0, {PATH!r})
 import run
 """
 
@@ -32,3 +33,17 @@ def test_run_sets_it_before_torch_is_loaded_unless_the_user_has(given, expected)
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=environment | given
     )
     assert done.stdout.strip() == expected, done.stderr
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_the_garbage_collector_leaves_torch_alone_and_is_as_the_caller_had_it(collects):
+    program = f"""
+import gc, sys
+sys.path.insert(0, {PATH!r})
+(gc.enable if {collects} else gc.disable)()
+import runs.startup
+print(gc.get_freeze_count(), len(gc.get_objects()), gc.isenabled())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    frozen, left, enabled = done.stdout.split()
+    assert int(frozen) > 10 * int(left) and enabled == str(collects), done.stderr
