@@ -210,6 +210,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="rows of a batch in the model at once: saves memory, with the same result",
     )
     training.add_argument(
+        "--compile",
+        action="store_true",
+        help="for a GPU: torch.compile makes kernels for the model, a minute at the start",
+    )
+    training.add_argument(
         "--resume_every",
         type=seconds,
         default=60,

@@ -355,7 +355,7 @@ def carry_out_training(
 ) -> None:
     recipe = RECIPES[args.recipe]
     settings = {"writer": writer, "recipe": recipe, "device": device}
-    for name in ("seed", "precision", "micro_batch_size", "max_epochs"):
+    for name in ("seed", "precision", "micro_batch_size", "compile", "max_epochs"):
         if getattr(args, name) is not None:
             settings[name] = getattr(args, name)
     if args.function == "pretrain":

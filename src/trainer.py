@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from fast.gradients import BatchGradient
 from runs.checkpoint import check_state, save_params, unwrap
-from runs.device import PRECISIONS, choose_device, choose_precision
+from runs.device import PRECISIONS, check_compiler, choose_device, choose_precision
 from runs.distributed import rank_and_size
 from runs.files import check_output
 from runs.inputs import InputError
@@ -95,6 +95,7 @@ class TrainerConfig:
     device: Any = may_change(None)  # a torch device or its name; None: CUDA if there is one
     precision: str = may_change("float32")  # of matmuls: "float32", "bfloat16", or "auto"
     micro_batch_size: int | None = may_change(None)  # rows in the model at once; the same result
+    compile: bool = may_change(False)  # by torch.compile, for a GPU
 
     def __setattr__(self, name, value):
         if name not in self.__dataclass_fields__:
@@ -160,6 +161,8 @@ class Trainer:
             check_output(config.ckpt_path)
         self.device = choose_device(config.device)
         self.precision = choose_precision(config.precision, self.device)
+        if config.compile:
+            check_compiler(self.device)
         self.rank, self.processes = rank_and_size()
         if self.processes > 1 and config.seed is None:
             raise ValueError(
@@ -193,7 +196,8 @@ class Trainer:
         config = self.config
         self._begin()
         keeper = checkpointer or NoCheckpointer()
-        gradient = BatchGradient(self.model, self.device, self.precision, config.micro_batch_size)
+        settings = self.precision, config.micro_batch_size, config.compile
+        gradient = BatchGradient(self.model, self.device, *settings)
         with (
             self._memory_errors(),
             gradient,

@@ -220,7 +220,7 @@ def test_the_defaults_are_the_courses_recipe_and_greedy_decoding(variant):
     args = parse_arguments(PRETRAIN.replace("vanilla", variant).split())
     assert args.variant == variant
     assert (args.recipe, args.seed, args.device, args.max_epochs) == ("course", 0, None, None)
-    assert (args.precision, args.micro_batch_size) == ("auto", None)
+    assert (args.precision, args.micro_batch_size, args.compile) == ("auto", None, False)
     assert (args.resume_every, args.restart, args.tb_log_dir) == (60, False, None)
     args = parse_arguments(EVALUATE.split())
     assert (args.beam, args.scores_path) == (1, None)

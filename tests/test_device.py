@@ -9,7 +9,13 @@ import torch
 
 from conftest import ROOT
 from runs import device as module
-from runs.device import choose_device, choose_precision, keep_freed_memory, multiplies_bfloat16
+from runs.device import (
+    check_compiler,
+    choose_device,
+    choose_precision,
+    keep_freed_memory,
+    multiplies_bfloat16,
+)
 from runs.inputs import InputError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -109,6 +115,18 @@ def test_a_gpu_that_does_not_work_is_one_line(monkeypatch):
         choose_device()
     line = str(caught.value)
     assert "cuda" in line and "CUDA error: out of luck" in line and "\n" not in line
+
+
+def test_a_compiler_that_is_not_there_is_one_line(monkeypatch):
+    def fail(_):
+        raise RuntimeError("no C++ compiler\nSet TORCHDYNAMO_VERBOSE=1\n")
+
+    monkeypatch.setattr(torch, "compile", lambda function: function)
+    check_compiler(CPU)
+    monkeypatch.setattr(torch, "compile", lambda function: fail)
+    with pytest.raises(InputError) as caught:
+        check_compiler(CPU)
+    assert "no C++ compiler" in str(caught.value) and "\n" not in str(caught.value)
 
 
 # ---- memory ---------------------------------------------------------------------------------

@@ -409,8 +409,13 @@ def test_restart_starts_over_whatever_is_there(tmp_path, change, capsys):
     assert "resuming" not in capsys.readouterr().out and identical(copied(again), copied(plain))
 
 
-CONDITIONS = ["device", "precision", "micro_batch_size", "torch version", "code"]
-CONDITIONS += ["processor's instruction set", "number of threads", "number of processes"]
+CONDITIONS = ["device", "precision", "micro_batch_size", "use of torch.compile", "code"]
+CONDITIONS += [
+    "torch version",
+    "processor's instruction set",
+    "number of threads",
+    "number of processes",
+]
 
 
 @pytest.mark.parametrize("name", CONDITIONS)

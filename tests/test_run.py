@@ -141,14 +141,16 @@ def test_the_variant_reaches_the_model(untrained, variant):
     assert type(untrained[0].model.blocks[0].attn) is VARIANTS[variant]
 
 
-def test_flags_reach_the_trainer(untrained):
+def test_flags_reach_the_trainer(untrained, monkeypatch):
+    monkeypatch.setattr("trainer.check_compiler", lambda device: None)
     flags = " --seed 5 --max_epochs 7 --device cpu --precision bfloat16 --micro_batch_size 3"
+    flags += " --compile"
     for command in (PRETRAIN, FINETUNE):
         call(command)
         call(command + flags)
-    names = ("seed", "max_epochs", "micro_batch_size", "precision")
+    names = ("seed", "max_epochs", "micro_batch_size", "compile", "precision")
     found = [tuple(getattr(t.config, name) for name in names) for t in untrained]
-    assert found == 2 * [(0, 1, None, "auto"), (5, 7, 3, "bfloat16")]
+    assert found == 2 * [(0, 1, None, False, "auto"), (5, 7, 3, True, "bfloat16")]
     assert untrained[1].precision == torch.bfloat16
 
 

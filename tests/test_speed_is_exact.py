@@ -19,8 +19,11 @@ import fast.packing as packing
 import trainer as module
 from attention import VARIANTS
 from baseline import baseline_epoch, baseline_optimizer
+from fast.dropout import FastDropout
 from fast.gradients import BatchGradient
 from models import MeanAttention, enlarge, make_baseline, make_gpt
+from runs.device import check_compiler
+from runs.inputs import InputError
 from trainer import Trainer, TrainerConfig
 
 V, BLOCK = 30, 40
@@ -67,14 +70,21 @@ BATCHES = {
 
 
 def fast_gradients(
-    model, x, y, precision=torch.float32, micro_batch_size=None, seed=(1, 2, 3), threads=1
+    model,
+    x,
+    y,
+    precision=torch.float32,
+    micro_batch_size=None,
+    seed=(1, 2, 3),
+    threads=1,
+    compiled=False,
 ):
     """The Trainer's loss and gradients of one batch."""
     model.train()
     torch.set_num_threads(threads)
     try:
         cpu = torch.device("cpu")
-        with BatchGradient(model, cpu, precision, micro_batch_size) as gradient:
+        with BatchGradient(model, cpu, precision, micro_batch_size, compiled) as gradient:
             loss = gradient(x, y, *seed)
         assert torch.get_num_threads() == threads
     finally:
@@ -129,6 +139,41 @@ def test_loss_and_gradients_are_the_baselines(
         monkeypatch.setattr(packing, "TOKENS_MULTIPLE", tokens)
         monkeypatch.setattr(packing, "POSITIONS_MULTIPLE", positions)
         check_gradients(fast_gradients(model, x, y), expected, tolerance)
+
+
+def test_what_is_compiled_sees_one_shape(known_variant, monkeypatch):
+    """Each further shape would be compiled anew."""
+    shapes = []
+
+    class Compiled(nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self._orig_mod = model
+
+        def forward(self, x, y):
+            assert not any(isinstance(part, FastDropout) for part in self.modules())
+            shapes.append((x.shape, y.shape))
+            return self._orig_mod(x, y)
+
+    monkeypatch.setattr(torch, "compile", Compiled)
+    monkeypatch.setitem(gradients.TOKENS_AT_ONCE, "cpu", 40)
+    baseline, model = make_pair(known_variant)
+    x, y = pretraining_rows(24)
+    found = fast_gradients(model, x, y, micro_batch_size=8, threads=2, compiled=True)
+    check_gradients(found, expected_gradients(baseline, x, y), 1e-5)
+    assert shapes == [((8, T), (8, T))] * 3
+
+
+@pytest.mark.slow
+def test_compiled_gradients_are_the_baselines(known_variant):
+    try:
+        check_compiler(torch.device("cpu"))
+    except InputError as error:
+        pytest.skip(str(error))
+    baseline, model = make_pair(known_variant)
+    x, y = pretraining_rows(24)
+    found = fast_gradients(model, x, y, compiled=True)
+    check_gradients(found, expected_gradients(baseline, x, y), 1e-5)
 
 
 ODD_TARGETS = {

@@ -566,7 +566,7 @@ def test_the_defaults_are_the_courses():
     expected = dict(max_epochs=10, batch_size=64, learning_rate=3e-4, betas=(0.9, 0.95))
     expected |= dict(grad_norm_clip=1.0, weight_decay=0.1, lr_decay=False, ckpt_path=None)
     expected |= dict(warmup_tokens=375e6, final_tokens=260e9, num_workers=0, writer=None)
-    ours = dict(seed=None, device=None, precision="float32", micro_batch_size=None)
+    ours = dict(seed=None, device=None, precision="float32", micro_batch_size=None, compile=False)
     assert dataclasses.asdict(TrainerConfig()) == expected | ours
     given = dict(max_epochs=3, batch_size=7, learning_rate=1e-4, betas=(0.8, 0.9), lr_decay=True)
     given |= dict(grad_norm_clip=2.0, weight_decay=0.2, ckpt_path="path", writer=object())
@@ -590,6 +590,7 @@ def test_a_setting_that_does_not_exist_is_refused(name):
 
 def test_settings_that_change_no_result_do_not_identify_a_run():
     trainer = Trainer(Counted(), TensorDataset(*numbered(2)), None, settings())
-    free = {"ckpt_path", "num_workers", "writer", "device", "precision", "micro_batch_size"}
+    free = {"ckpt_path", "num_workers", "writer", "device"}
+    free |= {"precision", "micro_batch_size", "compile"}
     names = {setting.name for setting in dataclasses.fields(TrainerConfig)}
     assert trainer.identifying_settings().keys() == names - free | {"number of training items"}

@@ -34,7 +34,8 @@ class BatchGradient:
     which holds the threads.
 
     model: on `device`. precision: the dtype of matmuls. micro_batch_size: rows in a micro-batch at
-    most, or None.
+    most, or None. compiled: whether torch.compile makes kernels for the model, for which all
+    micro-batches have one shape: padding is computed.
     """
 
     def __init__(
@@ -43,15 +44,19 @@ class BatchGradient:
         device: torch.device,
         precision: torch.dtype,
         micro_batch_size: int | None = None,
+        compiled: bool = False,
     ):
+        self.compiled = compiled
         self.model, self.device, self.precision = model, device, precision
         self.micro_batch_size = micro_batch_size
         self.rank, self.processes = rank_and_size()
         self.wrapped = unwrap(model) if isinstance(model, nn.DataParallel) else model
+        if compiled:
+            self.wrapped = torch.compile(self.wrapped)
         if self.processes > 1:
-            self.wrapped = DistributedDataParallel(model, **without_buffers())
+            self.wrapped = DistributedDataParallel(self.wrapped, **without_buffers())
         # Another model may draw random numbers of its own, for which threads would compete.
-        self.packs = getattr(unwrap(model), "supports_packing", False)
+        self.packs = not compiled and getattr(unwrap(model), "supports_packing", False)
         self.threads = 1
         if device.type == "cpu" and self.processes == 1 and self.packs:
             self.threads = torch.get_num_threads()
@@ -62,6 +67,7 @@ class BatchGradient:
         self._open = contextlib.ExitStack()
         if self.device.type == "cpu":
             keep_freed_memory()
+        if self.device.type == "cpu" and not self.compiled:  # which draws its masks itself
             self._open.enter_context(fast_dropout(self.model, self.masks))
         if self.threads > 1:
             self._pool = self._open.enter_context(ThreadPoolExecutor(self.threads))
@@ -84,8 +90,11 @@ class BatchGradient:
             parameter.grad = None
         targets = count_targets(y)
         whole, x, y = x, x[self.rank :: self.processes], y[self.rank :: self.processes]
-        groups = group_by_length(y, TOKENS_AT_ONCE.get(self.device.type), self.micro_batch_size)
-        micro_batches = [crop_padding(x[rows], y[rows]) for rows in groups]
+        tokens = None if self.compiled else TOKENS_AT_ONCE.get(self.device.type)
+        groups = group_by_length(y, tokens, self.micro_batch_size)
+        micro_batches = [(x[rows], y[rows]) for rows in groups]
+        if not self.compiled:
+            micro_batches = [crop_padding(*micro_batch) for micro_batch in micro_batches]
         if seed:
             seed = (*seed, self.rank)
             # For a GPU, and for a model that draws numbers itself. torch's CPU generator takes 32

@@ -31,9 +31,22 @@ def choose_device(name: str | int | torch.device | None = None) -> torch.device:
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.zeros(1, device=device).item()
     except Exception as error:  # torch raises another class for each way in which one is absent
-        reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
-        raise InputError(f"device {name} cannot be used here: {reason:.160}") from None
+        reason = first_line(error).split(". ")[0]
+        raise InputError(f"device {name} cannot be used here: {reason}") from None
     return device
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raises InputError if torch.compile does not work here."""
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(2, device=device))
+    except Exception as error:  # torch raises another class for each thing that is missing
+        raise InputError(f"torch.compile does not work here: {first_line(error)}") from None
+
+
+def first_line(error: Exception) -> str:
+    """Of the error's message, or its class if it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

@@ -192,6 +192,7 @@ class Checkpointer:
             "device": self.trainer.device.type,
             "precision": str(self.trainer.precision).removeprefix("torch."),
             "micro_batch_size": self.trainer.config.micro_batch_size,
+            "use of torch.compile": self.trainer.config.compile,
             "torch version": str(torch.__version__),
             "processor's instruction set": torch.backends.cpu.get_cpu_capability(),
             "number of threads": torch.get_num_threads(),
