@@ -1,5 +1,6 @@
 """What tests of run.py's command line share: small files, a small recipe, and calls in-process."""
 
+import math
 import os
 import shlex
 
@@ -9,8 +10,10 @@ import torch
 import run
 from conftest import TINY_CORPUS, TINY_QUESTIONS
 from dataset import CharCorruptionDataset
+from fast.decoding import Answer
 from model import GPT, GPTConfig
 from recipe import Recipe, Training
+from runs.inputs import read_text
 from runs.progress import Progress
 
 ONCE = Training(max_epochs=1, batch_size=4, learning_rate=1e-3, warmup_tokens=10, decay_epochs=4)
@@ -117,3 +120,25 @@ def at_step(monkeypatch, step, action):
             action()
 
     monkeypatch.setattr(Progress, "advance", then)
+
+
+def answers(monkeypatch, *texts, probabilities=None, proven=None, beam=1):
+    """Makes the model give these answers, in order. Returns the list where the prompts will be."""
+    asked = []
+    stoi = CharCorruptionDataset(read_text("wiki.txt"), SMALL.block_size).stoi
+
+    def fake(model, prompts, stop_id, max_new_tokens, found_beam):
+        asked.extend(prompts)
+        assert (stop_id, max_new_tokens, found_beam) == (stoi["\u2047"], 32, beam)
+        rows = zip(
+            texts,
+            probabilities or [0.5] * len(texts),
+            proven or [None] * len(texts),
+            strict=True,
+        )
+        return [
+            Answer([stoi[char] for char in text], math.log(p), known) for text, p, known in rows
+        ]
+
+    monkeypatch.setattr(run, "generate", fake)
+    return asked

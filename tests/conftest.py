@@ -9,6 +9,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
+COURSE_FILES = ROOT.parent / "shared" / "cs224n-data"  # tests that read them skip without
 for folder in ("src", "tools/corpus", "tools/experiments", "tools/report", "tests"):
     sys.path.insert(0, str(ROOT / folder))
 
@@ -59,6 +60,24 @@ def broken_pipes_stay_errors():
     before = signal.getsignal(signal.SIGPIPE)
     yield
     signal.signal(signal.SIGPIPE, before)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, with the files of an experiment; all recipes are SMALL."""
+    import commands
+
+    return commands.set_up(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """The Trainers that the command line would have run, each when train() is called."""
+    from trainer import Trainer
+
+    trainers = []
+    monkeypatch.setattr(Trainer, "train", lambda self, checkpointer=None: trainers.append(self))
+    return trainers
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader
 
 import dataset as module
 import reference
-from conftest import ROOT, TINY_CORPUS, TINY_QUESTIONS
+from conftest import COURSE_FILES, ROOT, TINY_CORPUS, TINY_QUESTIONS
 from dataset import CharCorruptionDataset, NameDataset, parse_questions
 from reference import MASK, PAD
 
-COURSE_CORPUS = ROOT.parent / "shared" / "cs224n-data" / "wiki.txt"
+COURSE_CORPUS = COURSE_FILES / "wiki.txt"
 LONG = (
     "Ida Quill. Ida Quill was born in Dorking ; she mapped marshes, and her maps are in use to "
     "this day, they say . "

@@ -17,14 +17,12 @@ import run
 from arguments import parse_arguments
 from attention import VARIANTS
 from commands import EVALUATE, FINETUNE, PRETRAIN, SMALL, call, files, refused, some_params
-from conftest import ROOT, TINY_CORPUS
+from conftest import COURSE_FILES, TINY_CORPUS
 from dataset import CharCorruptionDataset
 from model import GPTConfig
 from reference import learning_rates_of_run
 from runs.inputs import read_text
-from trainer import Trainer
 
-COURSE_FILES = ROOT.parent / "shared" / "cs224n-data"
 SIZES = {"n_layer": 4, "n_head": 8, "n_embd": 256}
 
 # The handout of 2023; that of 2024 has the same commands for rope, without the bottleneck.
@@ -36,18 +34,7 @@ python src/run.py evaluate VARIANT wiki.txt BOTTLENECK --reading_params_path VAR
 """  # noqa: E501
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """The current folder, with the files of an experiment; all recipes are SMALL."""
-    return commands.set_up(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def untrained(monkeypatch):
-    """The Trainers that the command line would have run."""
-    trainers = []
-    monkeypatch.setattr(Trainer, "train", lambda self, checkpointer=None: trainers.append(self))
-    return trainers
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 # ---- commands -------------------------------------------------------------------------------

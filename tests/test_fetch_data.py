@@ -13,10 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 import fetch_data
-from conftest import ROOT
+from conftest import COURSE_FILES, ROOT
 
 SCRIPT = ROOT / "tools" / "corpus" / "fetch_data.py"
-COURSE_FILES = ROOT.parent / "shared" / "cs224n-data"
 BODIES = {"letters.txt": b"abcdefghijklmnopqrstuvwxyz\n" * 40, "cities.tsv": b"Oslo\tRome\n" * 7}
 OLD = b"an older file\n"
 

@@ -1,25 +1,19 @@
 """
 The command line on tiny corpora: the handout's commands as they stand, what evaluation prints and
-writes, seeds, the functions that graders call, what parameters belong to, resuming, and one line
-for each mistake in a file.
+writes, seeds, what parameters belong to, and one line for each mistake in a file.
 """
 
-import contextlib
 import dataclasses
-import inspect
 import json
-import math
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 
 import pytest
 import torch
 
-import commands
 import reference
 import run
 from attention import VARIANTS
@@ -30,7 +24,7 @@ from commands import (
     PRETRAIN,
     SCORES,
     SMALL,
-    at_step,
+    answers,
     call,
     content,
     files,
@@ -39,15 +33,13 @@ from commands import (
     some_params,
 )
 from conftest import ROOT, TINY_CORPUS, TINY_QUESTIONS
-from dataset import CharCorruptionDataset, NameDataset
-from fast.decoding import Answer
+from dataset import CharCorruptionDataset
 from model import GPT, GPTConfig
 from recipe import QUICK
-from runs.inputs import InputError, read_text
-from runs.resume import Checkpointer
-from trainer import NotFiniteError, OutOfMemoryError, Trainer
+from runs.inputs import read_text
 
-COURSE_FILES = ROOT.parent / "shared" / "cs224n-data"
+pytestmark = pytest.mark.usefixtures("folder")
+
 
 HANDOUT = """
     python src/run.py finetune vanilla wiki.txt --writing_params_path vanilla.model.params --finetune_corpus_path birth_places_train.tsv
@@ -58,42 +50,6 @@ HANDOUT = """
     python src/run.py evaluate vanilla wiki.txt --reading_params_path vanilla.finetune.params --eval_corpus_path birth_dev.tsv --outputs_path vanilla.pretrain.dev.predictions
     python src/run.py evaluate vanilla wiki.txt --reading_params_path vanilla.finetune.params --eval_corpus_path birth_test_inputs.tsv --outputs_path vanilla.pretrain.test.predictions
 """  # noqa: E501
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """The current folder, with the files of an experiment; all recipes are SMALL."""
-    return commands.set_up(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def untrained(monkeypatch):
-    """The Trainers that the command line would have run, each when train() is called."""
-    trainers = []
-    monkeypatch.setattr(Trainer, "train", lambda self, checkpointer=None: trainers.append(self))
-    return trainers
-
-
-def answers(monkeypatch, *texts, probabilities=None, proven=None, beam=1):
-    """Makes the model give these answers, in order. Returns the list where the prompts will be."""
-    asked = []
-    stoi = CharCorruptionDataset(read_text("wiki.txt"), SMALL.block_size).stoi
-
-    def fake(model, prompts, stop_id, max_new_tokens, found_beam):
-        asked.extend(prompts)
-        assert (stop_id, max_new_tokens, found_beam) == (stoi["\u2047"], 32, beam)
-        rows = zip(
-            texts,
-            probabilities or [0.5] * len(texts),
-            proven or [None] * len(texts),
-            strict=True,
-        )
-        return [
-            Answer([stoi[char] for char in text], math.log(p), known) for text, p, known in rows
-        ]
-
-    monkeypatch.setattr(run, "generate", fake)
-    return asked
 
 
 def last_line(capsys):
@@ -339,106 +295,6 @@ def test_the_form_of_the_files_changes_nothing(folder, capsys):
     assert sum(line.startswith("birth_dev.tsv: 7 blank lines") for line in notes) == 1
 
 
-# ---- what graders call ----------------------------------------------------------------------
-
-
-def corpus_of(documents):
-    """A dataset of so many documents, the last one empty as after a line end."""
-    text = TINY_CORPUS + "Ann Lee.\n" * (documents - 1 - TINY_CORPUS.count("\n"))
-    return CharCorruptionDataset(text, 128)
-
-
-def model_for(dataset):
-    return GPT(GPTConfig(dataset.vocab_size, dataset.block_size, n_layer=2, n_head=2, n_embd=8))
-
-
-def check_config(tconf, max_epochs, batch_size, learning_rate, documents=2938):
-    found = (tconf.max_epochs, tconf.batch_size, tconf.learning_rate)
-    assert found == (max_epochs, batch_size, learning_rate)
-    assert (tconf.warmup_tokens, tconf.final_tokens) == (512 * 20, 200 * documents * 128)
-    assert (tconf.lr_decay, tconf.num_workers, tconf.ckpt_path) == (True, 4, None)
-    assert (tconf.grad_norm_clip, tconf.weight_decay, tconf.betas) == (1.0, 0.1, (0.9, 0.95))
-    assert tconf.writer is None
-
-
-@pytest.mark.parametrize("documents", [2938, 5])
-def test_pretrain_gives_config_and_trainer(untrained, documents):
-    dataset = corpus_of(documents)
-    model = model_for(dataset)
-    tconf, trainer = run.pretrain(dataset, 128, model)
-    check_config(tconf, 650, 128, 6e-3, documents)
-    assert trainer.model is model and trainer.config is tconf
-    assert trainer.train_dataset is dataset and trainer.test_dataset is None
-
-
-def test_finetune_gives_config_and_trainer(untrained):
-    dataset = corpus_of(2938)
-    for path, max_epochs in ((None, 75), ("pretrained.params", 10)):
-        torch.save(model_for(dataset).state_dict(), "pretrained.params")
-        model = model_for(dataset)
-        before = model.head.weight.detach().clone()
-        tconf, trainer = run.finetune(path, "birth_places_train.tsv", dataset, 128, model)
-        check_config(tconf, max_epochs, 256, 6e-4)
-        assert trainer.model is model and trainer.test_dataset is None
-        assert isinstance(trainer.train_dataset, NameDataset) and len(trainer.train_dataset) == 3
-        state = torch.load("pretrained.params", weights_only=True)
-        expected = before if path is None else state["head.weight"]
-        assert torch.equal(model.head.weight, expected)
-
-
-def test_the_functions_have_the_names_and_order_that_later_editions_call():
-    order = ["pretrain_dataset", "block_size", "model"]
-    names = list(inspect.signature(run.pretrain).parameters)
-    assert names[:5] == [*order, "pretrain_lr", "writer"]
-    names = list(inspect.signature(run.finetune).parameters)
-    first = ["reading_params_path", "finetune_corpus_path"]
-    assert names[:7] == [*first, *order, "finetune_lr", "writer"]
-    names = list(inspect.signature(run.train).parameters)
-    assert names[:3] == ["model", "writing_params_path", "trainer_obj"]
-    dataset, writer = corpus_of(5), object()
-    for tconf, _ in (
-        run.pretrain(dataset, 128, model_for(dataset), 1e-2, writer),
-        run.finetune(None, "birth_dev.tsv", dataset, 128, model_for(dataset), 1e-2, writer),
-    ):
-        assert tconf.learning_rate == 1e-2 and tconf.writer is writer
-
-
-@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
-def test_train_trains_and_writes_the_parameters(tiny_pretrain_dataset):
-    """Without a seed, and with the recipe's four workers."""
-    model = small_model()
-    before = model.head.weight.detach().clone()
-    _, trainer = run.pretrain(tiny_pretrain_dataset, 48, model, recipe=SMALL, max_epochs=2)
-    names = files()
-    run.train(model, "trained.params", trainer)
-    assert files() - names == {"trained.params"}
-    state = torch.load("trained.params", weights_only=True)
-    assert state.keys() == model.state_dict().keys()
-    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
-    assert not torch.equal(model.head.weight, before)
-
-
-def test_evaluate_returns_the_score(monkeypatch, tiny_pretrain_dataset):
-    answers(monkeypatch, "Leeds", "York", "York")
-    arguments = (small_model(), tiny_pretrain_dataset)
-    assert run.evaluate(*arguments, "birth_dev.tsv", "out.predictions") == (3.0, 2.0)
-    assert run.evaluate(*arguments, "birth_test_inputs.tsv", "out.predictions") == (0, 0)
-
-
-def test_finetune_says_how_much_it_drops(folder, untrained, capsys, tiny_pretrain_dataset):
-    text = "Where was Zoë Lee born?\tÅlesund\n" + TINY_QUESTIONS
-    (folder / "foreign.tsv").write_text(text, encoding="utf-8")
-    run.finetune(None, "foreign.tsv", tiny_pretrain_dataset, 48, small_model())
-    assert "foreign.tsv: 2 characters" in capsys.readouterr().out
-
-
-@pytest.mark.skipif(not COURSE_FILES.is_dir(), reason="the course's files are not here")
-def test_final_tokens_of_the_courses_corpus(untrained):
-    """Through the command line's own reading, so that no document is lost on the way."""
-    dataset = run.read_corpus(COURSE_FILES / "wiki.txt", 128)
-    assert run.pretrain(dataset, 128, model_for(dataset))[0].final_tokens == 75_212_800
-
-
 # ---- mistakes in a file ---------------------------------------------------------------------
 
 
@@ -577,236 +433,6 @@ def test_the_params_json_of_other_parameters_is_a_note(trained, folder, monkeypa
     call(EVALUATE)
     error = capsys.readouterr().err
     assert error.startswith("note: ") and "some.params.json" in error and error.count("\n") == 1
-
-
-# ---- a run that stops -----------------------------------------------------------------------
-
-LONGER = " --max_epochs 4 --precision float32"  # pretraining has two batches, finetuning one
-TRAININGS = {"pretrain": PRETRAIN + LONGER, "finetune": FINETUNE_SOME + LONGER}
-
-
-def stop(command, step=3, number=signal.SIGTERM):
-    """Runs a command that gets a signal in that step. Returns the exit code."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as exit:
-        at_step(patch, step, lambda: signal.raise_signal(number))
-        call(command)
-    return exit.value.code
-
-
-@pytest.mark.parametrize("function, place", [("pretrain", (2, 1, 2)), ("finetune", (3, 1, 1))])
-@pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
-def test_the_same_command_resumes(capsys, function, place, name, code):
-    some_params()
-    params = f"{function}.params"
-    call(TRAININGS[function])
-    whole, log = content(params), content(f"{params}.log.jsonl")
-    os.remove(params)
-    capsys.readouterr()
-    assert stop(TRAININGS[function], number=getattr(signal, name)) == code
-    line = capsys.readouterr().err.splitlines()[-1]
-    where = "epoch {} step {} of {}".format(*place)
-    assert f"{params}.resume" in line and where in line
-    assert not os.path.exists(params)
-    call(TRAININGS[function])
-    assert f"resuming {params}.resume from {where}\n" in capsys.readouterr().out
-    assert content(params) == whole
-    assert content(f"{params}.log.jsonl").count(b"\n") == log.count(b"\n")
-    assert {name for name in files() if name.startswith(function)} == {
-        params,
-        f"{params}.json",
-        f"{params}.log.jsonl",
-    }
-
-
-@pytest.mark.parametrize(
-    "function, old, new",
-    [
-        ("pretrain", "vanilla", "synthesizer"),
-        ("pretrain", "--max_epochs 4", "--max_epochs 4 --seed 1"),
-        ("pretrain", "--max_epochs 4", "--max_epochs 5"),
-        ("pretrain", "--max_epochs 4", "--max_epochs 4 --recipe quick"),
-        ("pretrain", "wiki.txt", "other.txt"),
-        ("finetune", "wiki.txt", "other.txt"),
-        ("finetune", "birth_places_train.tsv", "other.tsv"),
-        ("finetune", "some.params", "other.params"),
-        ("finetune", " --reading_params_path some.params", ""),
-        (
-            "finetune",
-            TRAININGS["finetune"],
-            TRAININGS["pretrain"].replace("pretrain.params", "finetune.params"),
-        ),
-    ],
-)
-def test_another_runs_resume_file_is_refused_and_kept(folder, capsys, function, old, new):
-    (folder / "other.txt").write_text(TINY_CORPUS.replace("Hull", "Hulu"), encoding="utf-8")
-    (folder / "other.tsv").write_text(TINY_QUESTIONS.replace("Hull", "Leed"), encoding="utf-8")
-    some_params()
-    some_params("other.params", scale=0.1)
-    stop(TRAININGS[function])
-    before = content(f"{function}.params.resume")
-    changed = TRAININGS[function].replace(old, new)
-    refused(capsys, changed, f"{function}.params.resume", "--restart")
-    assert content(f"{function}.params.resume") == before
-    call(changed + " --restart")
-    assert "resuming" not in capsys.readouterr().out and os.path.exists(f"{function}.params")
-
-
-def test_the_form_of_the_corpus_and_the_precision_make_no_other_run(folder, capsys):
-    stop(PRETRAIN + LONGER)
-    raw = b"\xef\xbb\xbf" + TINY_CORPUS.replace("\n", "\r\n").encode()
-    (folder / "wiki.txt").write_bytes(raw)
-    call(PRETRAIN + LONGER.replace("float32", "bfloat16"))
-    out, err = capsys.readouterr()
-    assert "resuming" in out and "the precision was float32 and is bfloat16" in err
-
-
-def test_a_death_just_before_the_resume_file_is_removed_loses_nothing(monkeypatch, capsys):
-    monkeypatch.setattr(Checkpointer, "remove", lambda self: None)
-    call(PRETRAIN + LONGER)
-    whole = content("pretrain.params")
-    call(PRETRAIN + LONGER)
-    assert "resuming" in capsys.readouterr().out and content("pretrain.params") == whole
-
-
-def test_parameters_that_cannot_be_written_can_be_had_by_resuming(monkeypatch, capsys):
-    def full(model, path, meta):
-        raise InputError(f"{path}: cannot be written: No space left on device")
-
-    with monkeypatch.context() as patch, pytest.raises(SystemExit) as exit:
-        patch.setattr(run, "save_params", full)
-        call(PRETRAIN + LONGER)
-    assert exit.value.code == 2
-    assert "pretrain.params" in capsys.readouterr().err.splitlines()[-1]
-    call(PRETRAIN + LONGER)
-    assert "resuming" in capsys.readouterr().out and os.path.exists("pretrain.params")
-
-
-def test_an_interruption_before_the_first_step_is_one_line(monkeypatch, capsys):
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Trainer, "train", interrupted)
-    refused(capsys, PRETRAIN, "interrupted", code=130)
-
-
-@pytest.mark.parametrize(
-    "error, part",
-    [
-        (NotFiniteError("the loss is not finite"), "--precision float32"),
-        (OutOfMemoryError("out of memory", 128), "--micro_batch_size 64"),
-        (OutOfMemoryError("out of memory", 100), "--micro_batch_size 64"),
-        (OutOfMemoryError("out of memory", 3), "--micro_batch_size 2"),
-        (OutOfMemoryError("out of memory", 2), "--micro_batch_size 1"),
-        (OutOfMemoryError("out of memory", 1), "--device cpu"),
-    ],
-)
-def test_a_training_that_cannot_go_on_names_the_flag_that_helps(monkeypatch, capsys, error, part):
-    def train(*_):
-        raise error
-
-    monkeypatch.setattr(Trainer, "train", train)
-    refused(capsys, PRETRAIN, str(error), part)
-
-
-@pytest.mark.parametrize(
-    "command, name",
-    [(PRETRAIN, "pretrain.params"), (FINETUNE, "finetune.params")],
-)
-def test_a_second_run_of_the_same_parameters_is_refused(untrained, capsys, command, name):
-    """Also where a dead run has left its lock file, as the first one here does."""
-    with run.sole_writer(name):
-        refused(capsys, command, name)
-    call(command)
-
-
-def test_what_a_killed_run_left_half_written_is_removed(folder):
-    for name in ("", ".resume", ".log.jsonl", ".json"):
-        (folder / f".pretrain.params{name}.12345678.part").write_bytes(b"half")
-    call(PRETRAIN)
-    assert not list(folder.glob(".*.part"))
-
-
-def test_the_flags_of_resuming_reach_the_checkpointer(monkeypatch):
-    seen = []
-    monkeypatch.setattr(run, "train", lambda *arguments: seen.append(arguments[3]))
-    call(PRETRAIN)
-    call(PRETRAIN + " --resume_every 5 --restart")
-    assert [(keeper.every, keeper.restart) for keeper in seen] == [(60, False), (5, True)]
-
-
-def test_a_device_as_target_takes_the_parameters_and_nothing_is_kept():
-    before = files()
-    call("pretrain vanilla wiki.txt --writing_params_path /dev/null")
-    assert files() == before and not os.path.exists("/dev/null.json")
-
-
-def test_a_resume_file_is_no_parameter_file(capsys):
-    stop(PRETRAIN + LONGER)
-    refused(capsys, EVALUATE.replace("some.params", "pretrain.params.resume"), "params.resume")
-
-
-# ---- TensorBoard ----------------------------------------------------------------------------
-
-
-def events_in(folder):
-    """What TensorBoard shows of a folder: by tag, steps and values."""
-    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    accumulator = accumulators.EventAccumulator(str(folder), size_guidance={"scalars": 0})
-    accumulator.Reload()
-    return {
-        tag: [(event.step, event.value) for event in accumulator.Scalars(tag)]
-        for tag in accumulator.Tags()["scalars"]
-    }
-
-
-def events_of_log(path):
-    """The same from a log that has a record of each step."""
-    records = [json.loads(line) for line in read_text(path).splitlines()]
-    return {
-        f"train/{name}": [(r["step"], pytest.approx(r[name], rel=1e-6)) for r in records]
-        for name in ("loss", "lr")
-    }
-
-
-@pytest.mark.slow
-def test_tensorboard_shows_each_step_once_also_of_a_run_that_resumed(monkeypatch):
-    monkeypatch.setattr("runs.progress.STEPS_IN_A_RECORD", 1)
-    call(PRETRAIN + LONGER)
-    parameters = content("pretrain.params")
-    events = PRETRAIN + LONGER + " --tb_log_dir events"
-    stop(events, 3)
-    older = content("pretrain.params.resume")
-    os.rename(f"events/{os.listdir('events')[0]}", "events/events.out.tfevents.0")
-    stop(events, 6)
-    with open("pretrain.params.resume", "wb") as file:
-        file.write(older)  # as if the run had been killed and resumed from before
-    call(events)
-    assert content("pretrain.params") == parameters
-    found = events_in("events")
-    assert found == events_of_log("pretrain.params.log.jsonl")
-    assert [step for step, _ in found["train/loss"]] == list(range(1, 9))
-
-
-def test_without_tensorboard_a_run_goes_on_with_a_warning(capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # to import it fails
-    call(PRETRAIN + " --precision float32 --tb_log_dir events")
-    lines = [line for line in capsys.readouterr().err.splitlines() if "epoch" not in line]
-    assert len(lines) == 1 and lines[0].startswith("warning: ") and "tensorboard" in lines[0]
-    assert not os.path.exists("events")
-
-
-@pytest.mark.parametrize("first", [True, False])
-def test_of_several_processes_the_first_writes_events(untrained, monkeypatch, first):
-    @contextlib.contextmanager
-    def writer(folder):
-        yield folder
-
-    monkeypatch.setattr(run, "is_first_process", lambda: first)
-    monkeypatch.setattr(run, "tensorboard_writer", writer)
-    call(PRETRAIN + " --tb_log_dir events")
-    call(PRETRAIN)
-    found = [trainer.config.writer for trainer in untrained]
-    assert found == ["events" if first else None, None]
 
 
 # ---- as a process ---------------------------------------------------------------------------

@@ -16,10 +16,9 @@ import time
 import pytest
 
 from attention import VARIANTS
-from conftest import ROOT
+from conftest import COURSE_FILES, ROOT
 from recipe import RECIPES
 
-COURSE_FILES = ROOT.parent / "shared" / "cs224n-data"
 DATA = ("wiki.txt", "birth_places_train.tsv", "birth_dev.tsv", "birth_test_inputs.tsv")
 SCRIPTS = ["run_all.sh", "run_tests.sh", "tools/python_env.sh"]
 
