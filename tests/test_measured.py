@@ -87,7 +87,9 @@ def test_speed_ups_and_utilisation(benchmark):
     fast, plain = cells(measured.speed(benchmark))
     assert fast[1:] == ["bfloat16", "2 (2–2)", "4.0×", "100", "50%", "9.0", "3.0", "2"]
     assert plain[1:6] == ["baseline", "8 (8–8)", "1.0×", "25", "50%"]
-    assert cells(measured.profile(benchmark)) == [["vanilla, bfloat16", *["20%"] * 5, "20.0×", "8.0×"]]
+    assert cells(measured.profile(benchmark)) == [
+        ["vanilla, bfloat16", *["20%"] * 5, "20.0×", "8.0×"]
+    ]
 
 
 @pytest.mark.parametrize("name", ["kills", "fuzz", "resume_cost", "corpus"])
