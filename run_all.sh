@@ -7,7 +7,8 @@
 #
 #   ./run_all.sh --quick          a small corpus and model: minutes on a laptop
 #   ./run_all.sh                  the course's recipe on the bundled files: a GPU, or hours
-#   ./run_all.sh --recipe NAME    another recipe of src/recipe.py; course2024 for the course since 2024
+#   ./run_all.sh --recipe NAME    another recipe of src/recipe.py: course2024 for the course since
+#                                 2024, recall for one that recalls more
 #   ./run_all.sh --data DIR       other files, for example data/cs224n (tools/corpus/fetch_data.py)
 #   ./run_all.sh --out DIR        the output folder; default out/NAME-seedN
 #   ./run_all.sh --seed N         another seed; default 0

@@ -171,7 +171,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         choices=list(RECIPES),
         default="course",
         help="sizes and schedule: course2024 is that of the course's editions since 2024, quick "
-        "the small model of run_all.sh --quick; default course",
+        "the small model of run_all.sh --quick, recall one that recalls more; default course",
     )
     add_bottleneck_dim(common)
 

@@ -23,7 +23,9 @@ from runs.inputs import errors_name, read_text
 ANSWER_LENGTH = 32  # characters of a prediction at most
 
 
-def read_corpus(path: str, block_size: int) -> CharCorruptionDataset:
+def read_corpus(
+    path: str, block_size: int, dataset: type[CharCorruptionDataset] = CharCorruptionDataset
+) -> CharCorruptionDataset:
     """The pretraining dataset of a corpus file, without its blank lines (with a note)."""
     text = read_text(path)
     note_blank_lines(path, text)
@@ -37,7 +39,7 @@ def read_corpus(path: str, block_size: int) -> CharCorruptionDataset:
         if questions > len(documents) / 2:
             raise ValueError("holds questions; a corpus has a document on each line")
         ending = "\n" if text.endswith("\n") else ""
-        return CharCorruptionDataset("\n".join(documents) + ending, block_size)
+        return dataset("\n".join(documents) + ending, block_size)
 
 
 def read_names(path: str, pretrain_dataset: CharCorruptionDataset) -> NameDataset:

@@ -117,6 +117,7 @@ def trainer_config(
         max_epochs=training.max_epochs,
         batch_size=training.batch_size,
         learning_rate=training.learning_rate if learning_rate is None else learning_rate,
+        optimizer=training.optimizer,
         lr_decay=True,
         warmup_tokens=training.warmup_tokens,
         final_tokens=training.final_tokens(pretrain_dataset, block_size),
@@ -324,7 +325,7 @@ def carry_out(args: argparse.Namespace) -> None:
     """Carries out a parsed command line. Raises InputError where the input is at fault."""
     recipe, device = RECIPES[args.recipe], choose_device(args.device)
     set_seed(args.seed)
-    dataset = read_corpus(args.pretrain_corpus_path, recipe.block_size)
+    dataset = read_corpus(args.pretrain_corpus_path, recipe.block_size, recipe.dataset)
     config = configure(args, dataset)
     model = GPT(config).to(device)
     meta = describe_params(args, config, dataset)

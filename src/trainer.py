@@ -23,6 +23,7 @@ import torch.nn as nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from fast.gradients import BatchGradient
+from muon import Muon
 from runs.checkpoint import check_state, save_params, unwrap
 from runs.device import PRECISIONS, check_compiler, choose_device, choose_precision
 from runs.distributed import rank_and_size
@@ -81,7 +82,8 @@ class TrainerConfig:
 
     max_epochs: int = 10
     batch_size: int = 64
-    learning_rate: float = 3e-4  # the peak of AdamW's (Loshchilov & Hutter 2019, arXiv:1711.05101)
+    optimizer: str = "adamw"  # (Loshchilov & Hutter 2019, arXiv:1711.05101), or "muon": muon.py
+    learning_rate: float = 3e-4  # the peak
     betas: tuple[float, float] = (0.9, 0.95)
     grad_norm_clip: float = 1.0  # gradients are scaled down to this norm over all parameters
     weight_decay: float = 0.1  # on all parameters but those whose name holds "bias"
@@ -114,6 +116,8 @@ class TrainerConfig:
         if name == "precision" and value not in ("auto", *PRECISIONS):
             known = ", ".join(("auto", *PRECISIONS))
             raise ValueError(f"TrainerConfig: precision is {value!r}; there are {known}")
+        if name == "optimizer" and value not in ("adamw", "muon"):
+            raise ValueError(f"TrainerConfig: optimizer is {value!r}; there are adamw, muon")
         super().__setattr__(name, value)
 
     def __init_subclass__(cls):
@@ -305,10 +309,13 @@ class Trainer:
         model = unwrap(self.model)
         check_state(state["model"], model.state_dict())
         # torch checks no sizes here, and its fused AdamW would write beyond a small tensor's end.
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        kept = []
+        for group in self.optimizer.param_groups:
+            for p in group["params"]:
+                averages = ("momentum",) if group.get("muon") else ("exp_avg", "exp_avg_sq")
+                kept.append({"step": torch.zeros(())} | dict.fromkeys(averages, p))
         for number, averages in state["optimizer"].items():
-            like = {name: parameters[number] for name in ("exp_avg", "exp_avg_sq")}
-            check_state(averages, {"step": torch.zeros(()), **like})
+            check_state(averages, kept[number])
         model.load_state_dict(state["model"])
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
@@ -418,13 +425,20 @@ def learning_rate_factor(tokens: float, warmup_tokens: float, final_tokens: floa
 def make_optimizer(model: nn.Module, config: TrainerConfig) -> torch.optim.Optimizer:
     """
     AdamW; all parameters are decayed but those with "bias" in their name, as in the course's code.
+    With config.optimizer = "muon" it takes the weights of all linear layers but the last.
     """
-    named = list(unwrap(model).named_parameters())
+    model, matrices = unwrap(model), set()
+    if config.optimizer == "muon":
+        linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+        matrices = {module.weight for module in linear[:-1]}
+    named = [(name, p) for name, p in model.named_parameters() if p not in matrices]
+    decay = {"weight_decay": config.weight_decay}
     groups = [
-        {
-            "params": [p for name, p in named if "bias" not in name],
-            "weight_decay": config.weight_decay,
-        },
+        {"params": [p for name, p in named if "bias" not in name], **decay},
         {"params": [p for name, p in named if "bias" in name], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+    settings = {"lr": config.learning_rate, "betas": config.betas, "fused": True}
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, **settings)
+    matrices = [p for p in model.parameters() if p in matrices]
+    return Muon([*groups, {"params": matrices, **decay, "muon": True}], **settings)

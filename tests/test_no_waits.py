@@ -98,9 +98,10 @@ def trained(variant, dropout=0.1, dataset=None, **settings):
 
 
 @pytest.mark.parametrize("micro_batch_size", [None, 5])
-def test_a_step_reads_nothing_from_the_device(on_meta, variant, micro_batch_size):
-    """Forward, backward, clipping, AdamW and the schedule, with dropout."""
-    assert trained(variant, micro_batch_size=micro_batch_size) > 100
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_step_reads_nothing_from_the_device(on_meta, variant, micro_batch_size, optimizer):
+    """Forward, backward, clipping, the optimizer and the schedule, with dropout."""
+    assert trained(variant, micro_batch_size=micro_batch_size, optimizer=optimizer) > 100
 
 
 def test_nor_do_many_steps_of_batches_of_other_shapes(on_meta, variant):

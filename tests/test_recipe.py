@@ -1,6 +1,10 @@
 """The recipes: the course's numbers, and how many tokens a schedule counts."""
 
+from dataset import CharCorruptionDataset
 from recipe import COURSE, QUICK, RECIPES
+from salient_spans import SalientSpanDataset
+
+RATES = ("embd_pdrop", "resid_pdrop", "attn_pdrop")
 
 
 def test_the_courses_model():
@@ -40,3 +44,13 @@ def test_the_recipes_by_name():
     assert RECIPES["course"] is COURSE and RECIPES["quick"] is QUICK
     assert next(iter(RECIPES)) == "course"  # which an error names for parameters of its sizes
     assert COURSE.edition == QUICK.edition == 2021 and RECIPES["course2024"].edition == 2024
+
+
+def test_recall_is_the_courses_model_on_less_than_the_courses_compute():
+    """Rows are as long at most, so steps and rows bound the compute."""
+    recall = RECIPES["recall"]
+    assert recall.model_settings() | {rate: 0.1 for rate in RATES} == COURSE.model_settings()
+    assert recall.block_size == COURSE.block_size
+    rows = recall.pretrain.max_epochs * 2938
+    assert rows <= 650 * 2938 and recall.pretrain.optimizer == "muon"
+    assert recall.dataset is SalientSpanDataset and COURSE.dataset is CharCorruptionDataset

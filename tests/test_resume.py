@@ -123,6 +123,16 @@ def test_a_run_that_was_stopped_anywhere_ends_in_the_same_bits(
     assert log_of(tmp_path / "run.log") == whole[1]
 
 
+def test_so_does_a_run_by_muon(tmp_path):
+    whole = new_trainer(optimizer="muon")
+    whole.train()
+    for step in range(1, EPOCHS * STEPS + 1):
+        stop_at(tmp_path, step, optimizer="muon")
+        again = new_trainer(optimizer="muon")
+        again.train(keeper(tmp_path))
+        assert identical(copied(again), copied(whole))
+
+
 @pytest.mark.parametrize("variant", ["vanilla"])
 def test_so_does_a_run_whose_figures_are_read_late(variant, whole, tmp_path, monkeypatch):
     """Every ten steps, as on a GPU: what is unread belongs to the state that is written."""
@@ -463,14 +473,16 @@ def test_a_file_of_something_else_is_refused(tmp_path):
         refused(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["exp_avg", "exp_avg_sq"])
+@pytest.mark.parametrize("name", ["exp_avg", "exp_avg_sq", "momentum"])
 def test_an_average_of_another_size_is_refused(tmp_path, name):
     """torch would write beyond its end."""
-    stop_at(tmp_path, 2)
+    optimizer = "muon" if name == "momentum" else "adamw"
+    stop_at(tmp_path, 2, optimizer=optimizer)
     state = torch.load(tmp_path / "run", weights_only=True)
-    state["trainer"]["optimizer"][0][name] = torch.zeros(3)
+    averages = state["trainer"]["optimizer"].values()
+    next(kept for kept in averages if name in kept)[name] = torch.zeros(3)
     torch.save(state, tmp_path / "run")
-    refused(tmp_path, name)
+    refused(tmp_path, name, optimizer=optimizer)
 
 
 # ---- signals --------------------------------------------------------------------------------

@@ -263,7 +263,8 @@ def test_any_variant_of_the_list_can_be_chosen(project):
 
 def test_without_a_choice_the_variants_of_the_recipes_edition_run(project):
     """The real list: 2021 has the synthesizer, 2024 rope; all are offered."""
-    for name in ("src/attention.py", "src/recipe.py"):
+    for name in ("attention", "recipe", "dataset", "salient_spans"):
+        name = f"src/{name}.py"
         (project.root / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, project.root / name)
     real = FAKE_PYTHON.replace(

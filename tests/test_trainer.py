@@ -567,6 +567,7 @@ def test_the_defaults_are_the_courses():
     expected |= dict(grad_norm_clip=1.0, weight_decay=0.1, lr_decay=False, ckpt_path=None)
     expected |= dict(warmup_tokens=375e6, final_tokens=260e9, num_workers=0, writer=None)
     ours = dict(seed=None, device=None, precision="float32", micro_batch_size=None, compile=False)
+    ours |= dict(optimizer="adamw")
     assert dataclasses.asdict(TrainerConfig()) == expected | ours
     given = dict(max_epochs=3, batch_size=7, learning_rate=1e-4, betas=(0.8, 0.9), lr_decay=True)
     given |= dict(grad_norm_clip=2.0, weight_decay=0.2, ckpt_path="path", writer=object())
