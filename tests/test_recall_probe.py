@@ -18,6 +18,7 @@ from dataset import MASK_CHAR, CharCorruptionDataset, parse_questions
 from documents import Documents
 from model import GPT, GPTConfig
 from recall import COLUMNS, Prompt
+from salient_spans import SalientSpanDataset
 
 TINY = dataclasses.replace(recipe.QUICK, n_layer=2, n_head=2, n_embd=48)
 
@@ -166,6 +167,13 @@ def test_each_prompt_has_its_own_places_and_completion(recalled):
     assert recalled(prompts, lines) == [[0, 1], [0, 1], ["", ""], [1, 0]]
     assert recalled([], {}) == []
     assert recalled([("Aжn□n ⁇", ("York",))], {"Ann ": "York"}) == [[1]]  # unknown characters
+
+
+def test_of_salient_spans_a_text_stands_after_a_heading_and_before_its_mask():
+    dataset = SalientSpanDataset("\n".join(WIKI), 48)
+    asked = f"{WIKI[0][:9]} Ann was born in {MASK_CHAR}"
+    prompts = [Prompt("Ann was born in ", ("York",)), Prompt("", ("York",))]
+    assert recall.recalled(Parrot(dataset, {asked: "York"}), dataset, prompts) == [[1], [""]]
 
 
 def test_a_text_and_its_longest_place_must_fit_the_model(recalled):

@@ -47,6 +47,7 @@ from runs.console import Parser, command, note  # noqa: E402
 from runs.device import choose_device  # noqa: E402
 from runs.files import sole_writer, write_lines  # noqa: E402
 from runs.inputs import errors_name, read_text  # noqa: E402
+from salient_spans import SalientSpanDataset  # noqa: E402
 
 # After the number of the question's line: 1 if the completion starts with the place, else 0;
 # empty where the model cannot be asked.
@@ -120,10 +121,15 @@ def recalled(model, dataset, prompts):
     """
     For each place of each Prompt: 1 if the completion starts with it, else 0; "" for an empty
     text, or if text and place do not fit the model. Unknown characters are left out of the text,
-    as in evaluation.
+    as in evaluation. For salient spans, the text stands as in pretraining: after a heading, which
+    is the corpus's beginning, and before a ⁇.
     """
     known = dataset.stoi.keys() - {MASK_CHAR, PAD_CHAR}
     texts = [[dataset.stoi[char] for char in prompt.text if char in known] for prompt in prompts]
+    if isinstance(dataset, SalientSpanDataset):
+        heading = f"{dataset.data[0][: dataset.HEADING - 1]:{dataset.HEADING}}"
+        before, after = ([dataset.stoi[char] for char in part] for part in (heading, MASK_CHAR))
+        texts = [[*before, *text, *after] if text else [] for text in texts]
     longest = [max(map(len, prompt.places)) for prompt in prompts]
     asked = [
         row
@@ -173,7 +179,8 @@ def carry_out(args):
     """Raises InputError where the input is at fault."""
     check_paths(args)
     with sole_writer(args.outputs_path):
-        dataset = run.read_corpus(args.pretrain_corpus_path, RECIPES[args.recipe].block_size)
+        recipe = RECIPES[args.recipe]
+        dataset = run.read_corpus(args.pretrain_corpus_path, recipe.block_size, recipe.dataset)
         with errors_name(args.eval_corpus_path):
             questions = parse_questions(read_text(args.eval_corpus_path))
             if questions[0].place is None:
