@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from fast.gradients import BatchGradient
 from muon import Muon
 from runs.checkpoint import check_state, save_params, unwrap
-from runs.device import PRECISIONS, check_compiler, choose_device, choose_precision
+from runs.device import PRECISIONS, check_compiler, choose_device, choose_precision, first_line
 from runs.distributed import rank_and_size
 from runs.files import check_output
 from runs.inputs import InputError
@@ -203,7 +203,7 @@ class Trainer:
         settings = self.precision, config.micro_batch_size, config.compile
         gradient = BatchGradient(self.model, self.device, *settings)
         with (
-            self._memory_errors(),
+            self._one_line_errors(),
             gradient,
             keeper.keeping(self),
             self._progress() as progress,
@@ -351,10 +351,12 @@ class Trainer:
                 )
 
     @contextlib.contextmanager
-    def _memory_errors(self):
+    def _one_line_errors(self):
         try:
             yield
         except RuntimeError as error:
+            if self.config.compile and type(error).__module__.startswith("torch._"):
+                raise InputError(f"torch.compile has failed: {first_line(error)}") from None
             # On a Mac it is a plain RuntimeError ("MPS backend out of memory").
             if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):
                 raise

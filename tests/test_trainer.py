@@ -492,6 +492,24 @@ def test_out_of_memory_on_a_mac_is_a_plain_error_of_torch(message, known):
     assert isinstance(caught.value, OutOfMemoryError) == known
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_model_that_cannot_be_compiled_is_one_line(monkeypatch, compiled):
+    """Also where Ctrl-C has stopped the compiler. Without --compile, such an error is a bug."""
+
+    class CompilerError(RuntimeError):
+        __module__ = "torch._inductor.exc"
+
+    def fail(self, *_):
+        raise CompilerError("g++ was killed\nand more")
+
+    monkeypatch.setattr(module, "check_compiler", lambda device: None)
+    monkeypatch.setattr(torch, "compile", lambda model: model)
+    monkeypatch.setattr(Counted, "forward", fail)
+    with pytest.raises(InputError if compiled else CompilerError) as caught:
+        train(Counted(), *numbered(4), compile=compiled)
+    assert "g++ was killed" in str(caught.value) and ("\n" in str(caught.value)) != compiled
+
+
 def test_a_parameter_that_is_not_finite_is_written_nowhere(tmp_path):
     """As an absurd learning rate makes it from a finite gradient."""
     path = tmp_path / "a.params"

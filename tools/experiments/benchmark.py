@@ -11,8 +11,9 @@ there that it does not measure. tools/report makes tables of them. The machine s
 
 import argparse
 import json
-import os
 import platform
+import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -49,7 +50,6 @@ from runs.device import choose_precision, multiplies_bfloat16  # noqa: E402
 from runs.inputs import read_text  # noqa: E402
 
 TASKS = ("pretrain", "finetune", "evaluate")
-BYTES_OF_MAXRSS = 1 if platform.system() == "Darwin" else 1024
 CPU = torch.device("cpu")
 
 
@@ -157,19 +157,30 @@ def measure(way, task, variant, data, files, recipe, precision, epochs):
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    if process.wait():
         sys.exit(f"benchmark.py: error: {way} {task} failed:\n{output}")
     whole = time.time() - start
-    ends = json.loads(output.splitlines()[-1])
+    ends, memory = json.loads(output.splitlines()[-1])
     steps = len(ends) // epochs if epochs > 1 else len(ends) - 1
     return {
         "whole": whole,
         "first": ends[0] - start,
         "unit": (ends[-1] - ends[-1 - steps]) / steps,
-        "memory": usage.ru_maxrss * BYTES_OF_MAXRSS,
+        "memory": memory,
     }
+
+
+def peak_memory():
+    """
+    The largest resident size of this process in bytes. Linux counts in ru_maxrss what the process
+    that started this one had used, so there it is read elsewhere.
+    """
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:
+            return int(re.search(r"VmHWM:\s*(\d+) kB", file.read())[1]) * 1024
+    except OSError:
+        usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return usage * (1 if platform.system() == "Darwin" else 1024)
 
 
 # ---- what a step is made of -----------------------------------------------------------------
@@ -347,7 +358,7 @@ def main():
         work = {"fast": work_fast, "plain": work_plain}[args.job.pop("way")]
         changes = {name: Path(args.job[name]) for name in ("data", "files")}
         changes["recipe"] = RECIPES[args.job["recipe"]]
-        print(json.dumps(work(**args.job | changes)))
+        print(json.dumps([work(**args.job | changes), peak_memory()]))
         return
     work = args.data.resolve(), args.variants, args.tasks, args.rounds, args.recipe
     record = measure_all(*work)
