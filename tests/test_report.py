@@ -74,6 +74,15 @@ def test_reported_figures_stand_only_beside_the_courses_files(tmp_path):
     assert "14.6–28.0" not in report.page(found["quick"])
 
 
+def test_another_recipe_on_the_same_files_is_reported_by_itself(tmp_path):
+    for recipe in ("course", "recall"):
+        write_record(tmp_path / recipe, data="course", recipe=recipe, invented=False)
+    found = load_runs(tmp_path)
+    assert list(found) == ["course", "course-recall"]
+    page = report.page(found["course-recall"])
+    assert "the course's files, recipe recall" in page and "14.6–28.0" not in page
+
+
 def test_a_new_variant_has_its_rows_without_a_list_of_variants(tmp_path):
     rows = ("dummy.pretrain", *ROWS)
     write_record(tmp_path / "a", data="course", invented=False, rows=rows)

@@ -37,7 +37,9 @@ class Run:
 
     @property
     def data(self):
-        return self.facts["data"]["name"]
+        """The name of the data, with the recipe if it is not the data's own: `course-recall`."""
+        name, recipe = self.facts["data"]["name"], self.facts["recipe"]
+        return name if recipe in ("course", "quick") else f"{name}-{recipe}"
 
     @property
     def seed(self):

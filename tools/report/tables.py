@@ -41,6 +41,10 @@ def label_of(row):
 
 
 def name_of(data):
+    """`the course's files`; for course-recall `the course's files, recipe recall`."""
+    name, _, recipe = data.rpartition("-")
+    if data not in DATA and name in DATA:
+        return f"{DATA[name]}, recipe {recipe}"
     return DATA.get(data, data)
 
 
