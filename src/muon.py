@@ -30,6 +30,8 @@ class Muon(torch.optim.AdamW):
         for group in self.param_groups:
             rate = group["lr"] * finite
             for matrix in group["params"] if group.get("muon") else ():
+                if matrix.grad is None:  # as AdamW: the batch had no target
+                    continue
                 gradient = matrix.grad.nan_to_num(0.0, 0.0, 0.0)
                 state = self.state[matrix]
                 if not state:  # AdamW, which loads it, expects a step as well

@@ -95,8 +95,9 @@ def title_of(document: str) -> str:
 
 def salient_spans(text: str, title: str) -> list[tuple[int, int]]:
     """
-    Where the runs of capitalised words of a text begin and end, without the title, its words, and
-    words that the text's end cuts; where there is none, all words.
+    Where the runs of capitalised words of a text begin and end, without the title, what stands in
+    the title as well, and a word at the text's end, which may be cut; where there is none, all
+    words after the title.
     """
     words = [word for word in re.finditer(r"[\w'’-]+", text) if len(title) < word.start()]
     words = [word for word in words if word.end() < len(text)]

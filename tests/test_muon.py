@@ -84,6 +84,14 @@ def test_a_step_that_is_not_finite_changes_nothing(bad):
     assert all(state.isfinite().all() for state in states[0])
 
 
+def test_a_matrix_without_a_gradient_stays():
+    """A batch without a target gives none."""
+    matrix = nn.Parameter(torch.randn(3, 3))
+    before = matrix.detach().clone()
+    optimizer_of([matrix]).step()
+    assert torch.equal(matrix, before)
+
+
 def test_it_takes_the_weights_of_linear_layers_but_the_last(known_variant):
     sizes = {"vocab_size": 9, "block_size": 8, "n_layer": 2, "n_head": 2, "n_embd": 4}
     model = make_gpt(known_variant, sizes)

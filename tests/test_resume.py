@@ -123,6 +123,18 @@ def test_a_run_that_was_stopped_anywhere_ends_in_the_same_bits(
     assert log_of(tmp_path / "run.log") == whole[1]
 
 
+def test_so_does_a_run_from_before_there_was_another_optimizer(tmp_path):
+    stop_at(tmp_path, 2)
+    state = torch.load(tmp_path / "run", weights_only=True)
+    del state["settings"]["optimizer"]
+    torch.save(state, tmp_path / "run")
+    refused(tmp_path, "optimizer", optimizer="muon")
+    again, whole = new_trainer(), new_trainer()
+    again.train(keeper(tmp_path))
+    whole.train()
+    assert identical(copied(again), copied(whole))
+
+
 def test_so_does_a_run_by_muon(tmp_path):
     whole = new_trainer(optimizer="muon")
     whole.train()

@@ -155,7 +155,8 @@ class Checkpointer:
             raise InputError(f"{error}; {advice}") from None
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise InputError(f"{self.path}: not a resume file of this version; {advice}")
-        change = describe_change(state["settings"], self.identity)
+        # A file from before there was another optimizer does not name it.
+        change = describe_change({"optimizer": "adamw"} | state["settings"], self.identity)
         if change:
             raise InputError(f"{self.path}: belongs to another run: {change}; {advice}")
         return state
