@@ -7,6 +7,8 @@ the directions of the averaged gradient, all equally strong. What a few examples
 where one person was born, is then learned about as fast as what all of them need.
 """
 
+from collections.abc import Iterable
+
 import torch
 
 MOMENTUM = 0.95
@@ -20,9 +22,14 @@ class Muon(torch.optim.AdamW):
 
     A matrix's update is orthogonalize(the gradient, averaged by Nesterov's momentum), times
     0.2 √max(m, n): its numbers are then about as large as AdamW's, so that one learning rate suits
-    both (Liu et al. 2025, https://arxiv.org/abs/2502.16982, section 2.2). `found_inf` is as with
-    torch's fused AdamW: a tensor; where it is 1, the step changes nothing.
+    both (Liu et al. 2025, https://arxiv.org/abs/2502.16982, section 2.2). `dtype`: of the matmuls
+    in orthogonalize. `found_inf` is as with torch's fused AdamW: a tensor; where it is 1, the step
+    changes nothing.
     """
+
+    def __init__(self, params: Iterable[dict], dtype: torch.dtype, **settings):
+        super().__init__(params, **settings)
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self) -> None:
@@ -38,14 +45,14 @@ class Muon(torch.optim.AdamW):
                     state |= {"step": torch.zeros(()), "momentum": torch.zeros_like(matrix)}
                 average = state["momentum"]
                 average.lerp_(gradient, (1 - MOMENTUM) * finite)
-                update = orthogonalize(gradient.lerp(average, MOMENTUM))
+                update = orthogonalize(gradient.lerp(average, MOMENTUM), self.dtype)
                 matrix.mul_(1 - rate * group["weight_decay"])
                 matrix.sub_(update * (rate * 0.2 * max(matrix.shape) ** 0.5))
                 matrix.grad = None  # AdamW leaves out what has no gradient
         super().step()
 
 
-def orthogonalize(matrix: torch.Tensor, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
+def orthogonalize(matrix: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """
     A matrix (m, n) with the singular vectors of this one, and singular values between about 0.7
     and 1.2, by a Newton-Schulz iteration in `dtype`.

@@ -39,7 +39,7 @@ class SalientSpanDataset(CharCorruptionDataset):
     DRAWS = 4
 
     def __init__(self, data: str, block_size: int):
-        """As CharCorruptionDataset; block_size is at least 24."""
+        """As CharCorruptionDataset; block_size is at least 24, and a document has a span."""
         super().__init__(data, block_size)
         if block_size < 24:
             raise ValueError(f"block_size is {block_size}; at least 24 is expected")
@@ -49,6 +49,8 @@ class SalientSpanDataset(CharCorruptionDataset):
             salient_spans(document[: self.longest], title)
             for document, title in zip(self.data, self._titles, strict=True)
         ]
+        if not any(self._spans):
+            raise ValueError("no document has a word, but for its first and last, to ask for")
 
     def corrupt(
         self, indices: Sequence[int], draws: np.ndarray

@@ -181,7 +181,7 @@ class Trainer:
         self.tokens = 0
         self.best_loss = math.inf
         self.log = LossLog()
-        self.optimizer = make_optimizer(self.model, self.config)
+        self.optimizer = make_optimizer(self.model, self.config, self.precision)
         self.optimizer.found_inf = torch.zeros((), device=self.device)
         self.unread = []  # figures of steps that are still on the device
 
@@ -424,10 +424,13 @@ def learning_rate_factor(tokens: float, warmup_tokens: float, final_tokens: floa
     return max(0.1, 0.5 * (1.0 + math.cos(math.pi * p)))
 
 
-def make_optimizer(model: nn.Module, config: TrainerConfig) -> torch.optim.Optimizer:
+def make_optimizer(
+    model: nn.Module, config: TrainerConfig, precision: torch.dtype = torch.float32
+) -> torch.optim.Optimizer:
     """
     AdamW; all parameters are decayed but those with "bias" in their name, as in the course's code.
-    With config.optimizer = "muon" it takes the weights of all linear layers but the last.
+    With config.optimizer = "muon", Muon takes the weights of all linear layers but the last, with
+    matmuls in `precision`.
     """
     model, matrices = unwrap(model), set()
     if config.optimizer == "muon":
@@ -443,4 +446,4 @@ def make_optimizer(model: nn.Module, config: TrainerConfig) -> torch.optim.Optim
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, **settings)
     matrices = [p for p in model.parameters() if p in matrices]
-    return Muon([*groups, {"params": matrices, **decay, "muon": True}], **settings)
+    return Muon([*groups, {"params": matrices, **decay, "muon": True}], precision, **settings)

@@ -232,6 +232,10 @@ def test_the_coverage_curve_is_that_of_every_threshold():
         below = [point for point in expected if point[0] <= coverage]
         found = analysis.at_coverage(pairs, coverage)
         assert found == pytest.approx(below[-1]) if below else found is None
+    for accuracy in (0.1, 0.6, 1.1):
+        above = [point for point in expected if point[1] >= accuracy]
+        found = analysis.at_accuracy(pairs, accuracy)
+        assert found == pytest.approx(above[-1]) if above else found is None
 
 
 # ---- kinds, beam search, training ------------------------------------------------------------

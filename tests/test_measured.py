@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import ablation
 import measured
 from load import load_runs
 from records import parsed, write_record
@@ -36,6 +37,23 @@ def test_finetuning_seeds_stand_beside_the_run(tmp_path):
     assert vanilla[1:] == ["1", own, "25.0%, 35.0%", mean, f"{deviation:.1f} points"]
     assert synthesizer[1:5] == ["3", "–", "10.0%, 15.0%", "12.5%"]
     assert measured.finetuning_seeds([], runs) == "" == measured.first_steps([])
+
+
+def test_an_ablation_is_compared_seed_by_seed():
+    correct = {"nothing": [30, 20, 10], "Muon": [6, 4], "no dropout": [32]}
+    records = [
+        {"without": name, "seed": seed, "correct": count, "total": 40}
+        for name, counts in correct.items()
+        for seed, count in enumerate(counts)
+    ]
+    whole, muon, dropout = cells(measured.ablation(records))
+    assert whole[1:] == ["50.0%", "3", "25.0–75.0%", "–"]
+    assert muon[1:] == ["12.5%", "2", "10.0–15.0%", "50.0"]
+    assert dropout[1:] == ["80.0%", "1", "80.0–80.0%", "-5.0"]
+
+
+def test_every_ingredient_has_a_line():
+    assert measured.WITHOUT.keys() == ablation.WITHOUT.keys()
 
 
 def test_first_steps_have_their_largest_differences():

@@ -165,6 +165,17 @@ def test_right_answers_and_completions_are_counted(two_seeds):
     assert first["right answers"] == counted(right, 2 * len(positions), 2)[1]
 
 
+def test_how_often_recall_reads_a_place_is_not_told(two_seeds):
+    """Its pretraining does not cut documents to random lengths."""
+    runs, _ = two_seeds
+    (before,) = parsed(answer_tables.early(runs))
+    for run in runs:
+        run.facts["recipe"] = "recall"
+    (after,) = parsed(answer_tables.early(runs))
+    key = "epochs that read it to its end"
+    assert {line[key] for line in after} == {"–"} != {line[key] for line in before}
+
+
 def test_kinds_calibration_and_beam_search_are_counted(two_seeds):
     runs, written = two_seeds
     for row in ROWS:
@@ -180,6 +191,11 @@ def test_kinds_calibration_and_beam_search_are_counted(two_seeds):
         threshold = float(text.partition("≥ ")[2].rstrip(")"))
         above = [one["correct"] for one in dev if float(one["probability"]) >= threshold - 0.005]
         assert len(above) <= 40 and text.startswith(f"{percent(statistics.fmean(above))} of ")
+        text = cells["coverage at accuracy 90%"]
+        bounds = {float(one["probability"]) for one in dev}
+        kept = [[d["correct"] for d in dev if float(d["probability"]) >= p] for p in bounds]
+        best = max((len(one) for one in kept if statistics.fmean(one) >= 0.9), default=0)
+        assert text.startswith(f"{percent(best / 80)} (≥ " if best else "none")
         cells = column(answer_tables.beam(runs), row)
         assert cells["accuracy, greedy decoding"] == kinds[0]
         assert cells["accuracy, beam search"] == percent(sum(one["correct"] for one in beam) / 80)

@@ -134,7 +134,7 @@ def test_spans(text, spans):
     st.lists(st.tuples(*[st.floats(0, 1, exclude_max=True)] * 4), min_size=1, max_size=3),
 )
 def test_any_corpus_gives_rows_of_the_same_form(text, block_size, draws):
-    dataset = SalientSpanDataset(text, block_size)
+    dataset = SalientSpanDataset(f"Ed. Ed was .\n{text}", block_size)
     indices = [number % len(dataset) for number in range(len(draws))]
     x, y = dataset.corrupt(indices, np.array(draws))
     assert x.shape == y.shape == (len(draws), block_size - 1)
@@ -142,6 +142,12 @@ def test_any_corpus_gives_rows_of_the_same_form(text, block_size, draws):
         written, predicted = text_of(dataset, ids), text_of(dataset, targets)
         assert re.fullmatch(r"□*|.{9}[ □].*⁇[^⁇]+(⁇?□*)", written, re.S)
         assert predicted[:9] == PAD_CHAR * 9 and predicted[9:-1] == written[10:]
+
+
+@pytest.mark.parametrize("text", ["Ann Lee. .\n", "Ann", "one two\n\n"])
+def test_a_corpus_without_a_span_is_refused(text):
+    with pytest.raises(ValueError):
+        SalientSpanDataset(text, BLOCK)
 
 
 def test_a_block_that_is_too_small_is_refused():

@@ -16,8 +16,11 @@ from pathlib import Path
 from intervals import Share
 from load import having, rows_in
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "corpus"))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / name) for name in ("src", "tools/corpus")]
+from dataset import CharCorruptionDataset  # noqa: E402
 from documents import READ  # noqa: E402
+from recipe import RECIPES  # noqa: E402
 
 SHORTEST = 4  # pretraining cuts a document to a length from here to READ, all equally likely
 
@@ -122,7 +125,12 @@ def early_shares(runs, row, among):
 
 
 def mean_read(runs, among):
-    """The mean of read_whole() over these people; None if there are none."""
+    """
+    The mean of read_whole() over these people; None if there are none, or if the recipe does not
+    pretrain by span corruption.
+    """
+    if RECIPES[runs[0].facts["recipe"]].dataset is not CharCorruptionDataset:
+        return None
     early = (one for one in runs[0].questions if one["document"] == "early" and among(one))
     return (
         statistics.fmean(ends)
@@ -255,6 +263,12 @@ def coverage_curve(pairs):
 def at_coverage(pairs, coverage):
     """The point of the coverage curve with the largest coverage up to this one, or None."""
     points = [point for point in coverage_curve(pairs) if point[0] <= coverage + 1e-9]
+    return points[-1] if points else None
+
+
+def at_accuracy(pairs, accuracy):
+    """The point with the largest coverage at which accuracy is at least this, or None."""
+    points = [point for point in coverage_curve(pairs) if point[1] >= accuracy - 1e-9]
     return points[-1] if points else None
 
 

@@ -100,6 +100,9 @@ def calibration(runs):
                 count = round(point[0] * len(pairs))
                 text = f"{percent(point[1])} of {count} (≥ {point[2]:.2f})"
             cells[row][f"accuracy at coverage {percent(coverage, 0)}"] = text
+        point = analysis.at_accuracy(pairs, 0.9)
+        text = f"{percent(point[0])} (≥ {point[2]:.2f})" if point else "none"
+        cells[row]["coverage at accuracy 90%"] = text
         quality = ranking_quality(pairs)
         interval = ranking_interval(analysis.by_question(runs, row))
         auroc = "–" if quality is None else points(quality, interval)

@@ -7,7 +7,7 @@ Groups:
     DATA                     course, bundled, quick: london, best_guess, questions, minutes …
     DATA.ROW                 ROW: none (vanilla without pretraining), or a pretrained variant
     finetuning_seeds.DATA.VARIANT.SEED, first_steps.VARIANT.WAY, benchmark.VARIANT.TASK.WAY …
-    corpus, kills, fuzz, benchmark, resume_cost.VARIANT: from the JSON file of that name
+    corpus, kills, fuzz, ablation, benchmark, resume_cost.VARIANT: from the JSON file of that name
 
 A share S comes with S_low and S_high, its 95% interval, and S_count of S_total.
 """
@@ -54,6 +54,8 @@ class Figures(dict):
         for one in records.get("resume_cost", {"rows": ()})["rows"]:
             if one["recipe"] == "course":
                 self.add(f"resume_cost.{one['variant']}", partial(of_resuming, one))
+        if "ablation" in records:
+            self.add("ablation", partial(of_ablation, records["ablation"]))
         for file, parts in PARTS.items():
             if file in records:
                 self.add(file, partial(counts, parts(records[file])))
@@ -213,6 +215,8 @@ def of_calibration(runs, row):
             count = round(point[0] * len(pairs))
             share = Share(round(point[1] * count), count, len(having(runs, row)))
             found |= of_share(f"surest{100 * coverage:.0f}", share)
+    point = analysis.at_accuracy(pairs, 0.9)
+    found["coverage90"] = percent(point[0]) if point else "none"
     return found
 
 
@@ -284,6 +288,16 @@ def of_benchmark(record):
         "answers": str(sum(rounds) * questions),
         "different_answers": str(sum(different.values())),
         "questions": str(questions),
+    }
+
+
+def of_ablation(records):
+    found = measured.ablated(records)
+    means = {name: statistics.fmean(shares.values()) for name, shares in found.items()}
+    return {name.replace(" ", "_"): percent(mean) for name, mean in means.items()} | {
+        "seeds": span([len(shares) for shares in found.values()], "d"),
+        "epochs": span([one["epochs"] for one in records], "d"),
+        "minutes": span([one["seconds"] / 60 for one in records], ".0f"),
     }
 
 

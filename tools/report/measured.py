@@ -1,6 +1,6 @@
 """
-The tables about the JSON files in results/: benchmark, first steps, finetuning seeds, kills, fuzz,
-the resume file's cost, and the corpus. results/README.md explains the files.
+The tables about the JSON files in results/: benchmark, first steps, finetuning seeds, ablation,
+kills, fuzz, the resume file's cost, and the corpus. results/README.md explains the files.
 """
 
 import json
@@ -84,6 +84,48 @@ def first_losses(records):
             lines.append([one["variant"], WAYS.get(way, "this code"), len(found), *cells])
     head = ["training loss", "", "seeds", *(f"steps {first}–{last}" for first, last in spans)]
     return table(head, *lines) if lines else ""
+
+
+# ---- ablation of the recipe recall -----------------------------------------------------------
+
+WITHOUT = {
+    "nothing": "nothing: the whole recipe",
+    "finetuning": "gentle finetuning: 10 epochs at 6e-4, the course's",
+    "heading": "heading: a document begins at position 1",
+    "short rows": "short rows: the whole document before each span",
+    "salient spans": "salient spans: the course's span corruption",
+    "no dropout": "training without dropout: 0.1, as the course's",
+    "Muon": "Muon: AdamW",
+    "everything": "all of it: the course's recipe",
+}
+
+
+def ablated(records):
+    """{what was left out: {seed: dev accuracy}}."""
+    found = {}
+    for one in records:
+        found.setdefault(one["without"], {})[one["seed"]] = one["correct"] / one["total"]
+    return found
+
+
+def ablation(records):
+    """Accuracy without each ingredient, and how much lower it is with the same seeds."""
+    found = ablated(records)
+    lines = []
+    for name, shares in found.items():
+        less = [found["nothing"][seed] - share for seed, share in shares.items()]
+        cells = [percent(statistics.fmean(shares.values())), len(shares)]
+        cells.append(
+            "–".join(
+                f"{100 * bound:.1f}" for bound in (min(shares.values()), max(shares.values()))
+            )
+            + "%"
+        )
+        cells.append("–" if name == "nothing" else f"{100 * statistics.fmean(less):.1f}")
+        lines.append([WITHOUT[name], *cells])
+    return table(
+        ["without", "dev accuracy, mean", "seeds", "range over seeds", "points lost"], *lines
+    )
 
 
 # ---- speed -----------------------------------------------------------------------------------

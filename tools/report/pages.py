@@ -8,8 +8,9 @@ Fills the tables and figures of README.md, docs/*.md and results/README.md from 
 On a page, a table stands between the lines `<!-- table: NAME -->` and `<!-- end -->`. A figure
 stands directly before its name: `22.8%<!--= course.vanilla.dev -->`. A figure has no spaces.
 
-Table names: results, bundled, quick (the results tables), speed, profile, speed_elsewhere, kills,
-fuzz, resume_cost, corpus; DATA.TABLE for each table of the page results/DATA/README.md.
+Table names: results, bundled, quick (the results tables), speed, profile, speed_elsewhere,
+ablation, kills, fuzz, resume_cost, corpus; DATA.TABLE for each table of the page
+results/DATA/README.md.
 """
 
 import argparse
@@ -44,7 +45,7 @@ def tables(results):
         found["bundled"] = partial(results_table, by_data["bundled"])
     if "quick" in by_data:
         found["quick"] = partial(quick_table, by_data["quick"])
-    for name in ("kills", "fuzz", "resume_cost", "corpus"):
+    for name in ("ablation", "kills", "fuzz", "resume_cost", "corpus"):
         if name in records:
             found[name] = partial(getattr(measured, name), records[name])
     if "benchmark" in records:
