@@ -46,6 +46,8 @@ def test_a_process_alone(monkeypatch, capsys):
 def test_of_several_processes_the_first_speaks(monkeypatch, capsys, rank, heard):
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setenv("MASTER_PORT", "1")
     assert processes() == 4
     with first_process_speaks():
         print("out")
@@ -67,16 +69,29 @@ def test_the_group_is_taken_down_after_an_error(monkeypatch):
     assert calls == ["gloo", "destroyed"]
 
 
-def test_a_clusters_world_size_without_torchrun_is_one_line(monkeypatch):
+@pytest.mark.parametrize("rank", [None, "1"])
+def test_a_clusters_world_size_without_torchrun_is_one_line(monkeypatch, rank):
     """The process speaks, and starts nothing that would wait for others."""
     monkeypatch.setenv("WORLD_SIZE", "8")
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
+    if rank is not None:
+        monkeypatch.setenv("RANK", rank)
     assert module.is_first_process()
     with pytest.raises(InputError) as caught, process_group("cpu"):
         raise AssertionError("the group was made")
     line = str(caught.value)
     assert "WORLD_SIZE" in line and "MASTER_ADDR" in line and "\n" not in line
+
+
+@pytest.mark.parametrize("variable", ["RANK", "MASTER_PORT"])
+def test_a_variable_that_is_no_number_is_one_line(monkeypatch, variable):
+    settings = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for name, value in {**settings, variable: "abc"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError) as caught, process_group("cpu"):
+        raise AssertionError("the group was made")
+    assert "abc" in str(caught.value) and "\n" not in str(caught.value)
 
 
 # ---- two processes against one --------------------------------------------------------------

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 import torch.distributed as dist
 
-from runs.device import choose_device
+from runs.device import choose_device, first_line
 from runs.inputs import InputError
 
 
@@ -21,31 +21,38 @@ def processes() -> int:
     return int(number) if number.isdecimal() else 1
 
 
+def missing_variables() -> list[str]:
+    """Those of torchrun's environment variables that are not set."""
+    return [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+
+
 def is_first_process() -> bool:
-    """Whether this is the process that prints and writes, or the only one."""
-    return processes() == 1 or os.environ.get("RANK", "0") == "0"
+    """Whether this is the process that prints and writes, or torchrun did not start it."""
+    return processes() == 1 or bool(missing_variables()) or os.environ["RANK"] == "0"
 
 
 @contextlib.contextmanager
 def process_group(device_name: str | None = None) -> Iterator[None]:
     """
     While this lasts, the processes that torchrun started train together; else it does nothing.
-    Raises InputError where only a part of torchrun's environment is there, as on some clusters.
+    Raises InputError where only a part of torchrun's environment is there, as on some clusters,
+    and where the processes do not find each other.
     """
     if processes() == 1:
         yield
         return
-    needed = ("RANK", "MASTER_ADDR", "MASTER_PORT")
-    missing = [name for name in needed if name not in os.environ]
-    if missing:
+    if missing_variables():
         raise InputError(
-            f"WORLD_SIZE is {processes()}, but {', '.join(missing)} not set; start by torchrun "
-            "or unset WORLD_SIZE to train in one process"
+            f"WORLD_SIZE is {processes()}, but {', '.join(missing_variables())} not set; start by "
+            "torchrun or unset WORLD_SIZE to train in one process"
         )
     device = choose_device(device_name)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"the {processes()} processes cannot join: {first_line(error)}") from None
     try:
         yield
     finally:
