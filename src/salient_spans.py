@@ -1,6 +1,6 @@
 """
-The pretraining data of the recipe `recall`: documents whose names and dates are asked for, one at
-a time (salient span masking, Guu et al. 2020, https://arxiv.org/abs/2002.08909, section 3.4;
+The pretraining data of the recipe `recall`: documents whose capitalised words are asked for, a few
+at a time (salient span masking, Guu et al. 2020, https://arxiv.org/abs/2002.08909, section 3.4;
 Roberts et al. 2020, https://arxiv.org/abs/2002.08910). docs/recall.md says what it is for.
 """
 

@@ -230,7 +230,9 @@ def of_invented(runs, row):
         "invented_median": f"{found.median_probability:.3f}",
     }
     for correct, name in ((1, "apart_right"), (0, "apart_wrong")):
-        figures |= bounded(name, *(invented.told_apart(runs, row, correct) or (None, None)))
+        found_apart = invented.told_apart(runs, row, correct) or (None, None)
+        figures |= bounded(name, *found_apart)
+        figures |= bounded(f"{name}_percent", *found_apart, partial(percent, digits=0))
     if same:
         figures |= of_share("same_name", same.same)
         figures["same_name_by_chance"] = percent(same.by_chance)
