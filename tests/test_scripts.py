@@ -1,14 +1,12 @@
 """
-run_all.sh, run_tests.sh, tools/python_env.sh and london_baseline.py.
+run_all.sh and run_tests.sh.
 
 The shell scripts run in a copy of the project. Its Python is a fake that notes its arguments and
 writes the files they name, so nothing is trained or installed.
 """
 
-import importlib.util
 import os
 import shutil
-import stat
 import subprocess
 import sys
 import time
@@ -16,76 +14,12 @@ import time
 import pytest
 
 from attention import VARIANTS
-from conftest import COURSE_FILES, ROOT
+from conftest import ROOT
 from recipe import RECIPES
+from shell import script
 
 DATA = ("wiki.txt", "birth_places_train.tsv", "birth_dev.tsv", "birth_test_inputs.tsv")
 SCRIPTS = ["run_all.sh", "run_tests.sh", "tools/python_env.sh"]
-
-needs_bash = pytest.mark.skipif(
-    os.name != "posix" or shutil.which("bash") is None, reason="needs bash"
-)
-
-
-def script(path, *lines):
-    """Writes an executable shell script; returns its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(("#!/bin/sh", *lines, "")), encoding="utf-8")
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return path
-
-
-# ---- london_baseline.py ---------------------------------------------------------------------
-
-
-@pytest.fixture
-def london(monkeypatch, capsys):
-    """london(*arguments) → (exit code, standard output, standard error)."""
-    spec = importlib.util.spec_from_file_location("london_baseline", ROOT / "london_baseline.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["london_baseline.py", *map(str, arguments)])
-        code = 0
-        try:
-            module.main()
-        except SystemExit as exit:
-            code = exit.code
-        return code, *capsys.readouterr()
-
-    return call
-
-
-def test_london_on_a_few_questions(london, tmp_path, monkeypatch):
-    path, places = (
-        tmp_path / "births.tsv",
-        ("London", "London, Ontario", "York", "london", "London"),
-    )
-    lines = [f"Where was {i} born?\t{place}\n" for i, place in enumerate(places)]
-    path.write_text("\n".join(lines), encoding="utf-8")
-    assert london("--eval_corpus_path", path) == (0, "Correct: 2.0 out of 5.0: 40.0%\n", "")
-    path.rename(tmp_path / "birth_dev.tsv")
-    monkeypatch.chdir(tmp_path)
-    assert london() == (0, "Correct: 2.0 out of 5.0: 40.0%\n", "")  # the default
-    path.write_text("Where was A born?\n", encoding="utf-8")
-    out = "No gold birth places provided; returning (0,0)\n"
-    assert london("--eval_corpus_path", path) == (0, out, "")
-
-
-@pytest.mark.skipif(not COURSE_FILES.is_dir(), reason="no copy of the course's files")
-def test_london_on_the_courses_questions(london):
-    expected = (0, "Correct: 25.0 out of 500.0: 5.0%\n", "")
-    assert london("--eval_corpus_path", COURSE_FILES / "birth_dev.tsv") == expected
-
-
-@pytest.mark.parametrize("content", [None, b"", b"Where?\tA\tB\n", b"Where?\t\xff\n"])
-def test_londons_errors_are_one_line(london, tmp_path, content):
-    path = tmp_path / "births.tsv"
-    if content is not None:
-        path.write_bytes(content)
-    code, out, err = london("--eval_corpus_path", path)
-    assert (code, out, err.count("\n")) == (2, "", 1) and str(path) in err
 
 
 # ---- run_all.sh -----------------------------------------------------------------------------
@@ -531,7 +465,7 @@ def test_another_shell_is_told_to_use_bash(project, shell):
     usage_error(project.run(shell=shell), "bash")
 
 
-# ---- run_tests.sh and tools/python_env.sh ---------------------------------------------------
+# ---- run_tests.sh ---------------------------------------------------------------------------
 
 
 def test_run_tests(project):
@@ -541,103 +475,6 @@ def test_run_tests(project):
     assert project.run("--all", "-x", **run).calls == ["-m pytest -n 2 -x"]
     assert project.run("-k", "london", **run).calls == ["-m pytest -k london"]
     assert project.run(FAIL_AT="pytest", **run).returncode == 3
-
-
-# A Python without packages. It makes a virtual environment in which pip writes "installed".
-BARE_PYTHON = r"""
-echo "$(basename "$0") $*" >> "$CALLS"
-case "$*" in
-    --version) echo "Python 3.99" ;;
-    *importlib*) exit 1 ;;
-    *version_info*) exit "${TOO_OLD:-0}" ;;
-    "-m venv"*)
-        [ -z "$NO_VENV" ] || exit 1
-        mkdir -p "$3/bin"
-        cp "$VENV_PYTHON" "$3/bin/python" ;;
-    *) exit 9 ;;
-esac
-""".strip("\n")
-VENV_PYTHON = r"""
-echo "venv: $*" >> "$CALLS"
-installed=$(dirname "$0")/installed
-case "$*" in
-    *importlib*) [ -e "$installed" ] && [ -z "$STILL_BROKEN" ] ;;
-    "-m pip install"*)
-        [ -z "$NO_NETWORK" ] || { echo "no network" >&2; exit 1; }
-        touch "$installed" ;;
-    *) exit 9 ;;
-esac
-""".strip("\n")
-
-
-@pytest.fixture
-def bare(tmp_path):
-    """bare(**environment) chooses a Python where all on the PATH lack the packages."""
-    for name in ("python3", "python", "python3.11", "python3.12", "python3.13"):
-        script(tmp_path / "bin" / name, BARE_PYTHON)
-    script(tmp_path / "venv python", VENV_PYTHON)
-    (tmp_path / "project").mkdir()
-    calls = tmp_path / "calls"
-    code = f'set -euo pipefail; source "{ROOT}/tools/python_env.sh"; '
-    code += 'choose_python "torch tqdm" a.txt b.txt; echo "chose $PYTHON"'
-
-    def choose(**environment):
-        calls.write_text("", encoding="utf-8")
-        base = {name: value for name, value in os.environ.items() if name != "PYTHON"}
-        base["PATH"] = f"{tmp_path / 'bin'}{os.pathsep}{base['PATH']}"
-        base |= {"CALLS": str(calls), "VENV_PYTHON": str(tmp_path / "venv python")}
-        done = subprocess.run(
-            ["bash", "-c", code],
-            cwd=tmp_path / "project",
-            env=base | environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        done.calls = calls.read_text(encoding="utf-8").splitlines()
-        return done
-
-    choose.folder, choose.venv = tmp_path, tmp_path / "project" / ".venv"
-    return choose
-
-
-@needs_bash
-def test_the_active_python_is_taken_if_it_has_the_modules(bare):
-    good = script(bare.folder / "good python", 'echo "good $*" >> "$CALLS"')
-    done = bare(PYTHON=str(good))
-    assert (done.returncode, done.stdout) == (0, f"chose {good}\n")
-    assert done.calls[-1].endswith(" torch tqdm") and not bare.venv.exists()
-
-
-@needs_bash
-@pytest.mark.parametrize("modules, found", [("json os", True), ("json no_such_module", False)])
-def test_every_module_is_imported(modules, found):
-    code = f'source "{ROOT}/tools/python_env.sh"; can_import "{sys.executable}" "{modules}"'
-    assert (subprocess.run(["bash", "-c", code]).returncode == 0) == found
-
-
-@needs_bash
-def test_else_a_virtual_environment_is_made_once(bare):
-    done = bare()
-    assert done.returncode == 0
-    assert done.stdout.splitlines()[-1] == f"chose {bare.venv}/bin/python"
-    installed = [line.split()[-2:] for line in done.calls if line.startswith("venv: -m pip")]
-    assert installed == [["-r", "a.txt"], ["-r", "b.txt"]]
-    again = bare()
-    assert again.stdout == f"chose {bare.venv}/bin/python\n"
-    assert not any("-m " in line for line in again.calls)
-
-
-@needs_bash
-@pytest.mark.parametrize(
-    "fault, part",
-    [("NO_NETWORK", "a.txt"), ("NO_VENV", "venv"), ("TOO_OLD", "3.11"), ("STILL_BROKEN", "torch")],
-)
-def test_an_environment_that_cannot_be_made_is_one_line(bare, fault, part):
-    done = bare(**{fault: "1"})
-    own = [line for line in done.stderr.splitlines() if line != "no network"]  # pip's line
-    assert (done.returncode, len(own)) == (2, 1) and part in own[0] and "chose" not in done.stdout
-    assert bare().returncode == 0  # the next call repairs it
 
 
 # ---- tools/ ---------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ the schedule counts, order and reproducibility, which parameters are kept, and t
 
 import copy
 import dataclasses
-import math
 import random
 
 import pytest
@@ -14,67 +13,36 @@ from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
 import reference
-import trainer as module
 from attention import VARIANTS
 from conftest import BLOCK_SIZE, TINY_CORPUS
 from dataset import CharCorruptionDataset
 from fast import packing
 from model import GPT, GPTConfig
-from models import enlarge
-from runs.inputs import InputError
 from trainer import (
-    NotFiniteError,
-    OutOfMemoryError,
     Trainer,
     TrainerConfig,
     learning_rate_factor,
     make_optimizer,
 )
+from training import (
+    HEADS,
+    LAYERS,
+    LENGTH,
+    PEAK,
+    ROWS,
+    Counted,
+    Scripted,
+    copied,
+    identical,
+    kept_and_passed,
+    model_of,
+    numbered,
+    ragged_rows,
+    settings,
+    train,
+)
 
-V, BLOCK, LAYERS, HEADS = 12, 8, 3, 3
 PACKED = [name for name in reference.VARIANTS if VARIANTS[name].supports_packing]
-ROWS, LENGTH = 5, BLOCK - 1  # five items in batches of two: the last batch of an epoch is smaller
-PEAK = 0.01
-
-
-def ragged_rows(times=1):
-    """
-    x and y (5·times, 7): ids from 2 on; targets from another column on and up to another one in
-    each row, then 0.
-    """
-    generator = torch.Generator().manual_seed(5)
-    rows = torch.randint(2, V, (ROWS * times, BLOCK), generator=generator)
-    for row, length in enumerate((6, 3, 8, 5, 4) * times):
-        rows[row, length:] = 0
-    x, y = rows[:, :-1], rows[:, 1:].clone()
-    for row, first in enumerate((2, 0, 4, 1, 0) * times):
-        y[row, :first] = 0
-    return x, y
-
-
-def model_of(variant="vanilla"):
-    sizes = {"n_layer": LAYERS, "n_head": HEADS, "n_embd": 6}
-    rates = dict.fromkeys(("embd_pdrop", "resid_pdrop", "attn_pdrop"), 0.0)
-    return enlarge(GPT(GPTConfig(V, BLOCK, **sizes, **rates, **{variant: True})), 0.8, seed=9)
-
-
-def settings(**changes):
-    defaults = {"max_epochs": 2, "batch_size": 2, "learning_rate": PEAK, "seed": 1}
-    return TrainerConfig(**{**defaults, "device": "cpu", **changes})
-
-
-def train(model, x, y, test=None, **changes):
-    trainer = Trainer(model, TensorDataset(x, y), test, settings(**changes))
-    trainer.train()
-    return trainer
-
-
-def copied(model):
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-def identical(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 class Scalars:
@@ -244,28 +212,6 @@ def test_only_what_the_loss_depends_on_is_computed(monkeypatch, known_variant):
 # ---- order and reproducibility --------------------------------------------------------------
 
 
-class Counted(nn.Module):
-    """A model of one number. Keeps the rows that it sees and what its dropout draws."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.tensor(1.0))
-        self.seen, self.dropped, self.modes = [], [], []
-
-    def forward(self, x, y):
-        self.modes.append(self.training)
-        self.seen.append(x[:, 0].tolist())
-        self.dropped.append(nn.functional.dropout(torch.ones(64), 0.5, self.training))
-        return None, self.weight * (x.double().mean() + 1)
-
-
-def numbered(count):
-    """x = y: item i is (i + 1, 1, 1)."""
-    rows = torch.ones(count, 3, dtype=torch.long)
-    rows[:, 0] = torch.arange(count) + 1
-    return rows, rows
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_in_file_order_and_the_last_is_smaller(workers):
     model = Counted()
@@ -342,33 +288,6 @@ def test_dropout_depends_on_seed_epoch_and_step_alone(workers):
 # ---- what is kept ---------------------------------------------------------------------------
 
 
-class Scripted(nn.Module):
-    """A model of one number, which falls with every step; in tests its losses are a script's."""
-
-    def __init__(self, losses):
-        super().__init__()
-        self.weight = nn.Parameter(torch.tensor(1.0))
-        self.losses, self.modes = list(losses), []
-
-    def forward(self, x, y):
-        self.modes.append(self.training)
-        return None, self.weight if self.training else torch.tensor(self.losses.pop(0))
-
-
-def kept_and_passed(model, test, path, **changes):
-    """The weight in the file at the end, and the weight after each epoch."""
-    passed, epoch = [], Trainer._train_epoch
-
-    class Watched(Trainer):
-        def _train_epoch(self, *args):
-            epoch(self, *args)
-            passed.append(self.model.weight.item())
-
-    data = TensorDataset(*numbered(4))
-    Watched(model, data, test, settings(ckpt_path=str(path), **changes)).train()
-    return torch.load(path, weights_only=True)["weight"].item(), passed
-
-
 @pytest.mark.parametrize(
     "losses, best, batches",
     [
@@ -413,168 +332,6 @@ def test_path_and_model_may_be_set_later_as_the_course_does(tmp_path):
     trainer.train()
     assert identical(copied(first), before) and not identical(copied(other), before)
     assert identical(torch.load(path, weights_only=True), copied(other))
-
-
-# ---- what cannot go on ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("every", [1, 2, 10])
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-@pytest.mark.parametrize("what", ["loss", "gradient"])
-def test_a_step_that_is_not_finite_stops_the_run_before_it_is_taken(
-    tmp_path, monkeypatch, what, value, every
-):
-    """Also where the figures are read later, as on a GPU: no step after it is taken either."""
-    monkeypatch.setitem(module.STEPS_TO_READ, "cpu", every)
-    model, calls, seen = Counted(), [], []
-    forward = model.forward
-
-    def spoiled(x, y):
-        calls.append(1)
-        seen.append(copied(model))
-        loss = forward(x, y)[1]
-        if len(calls) == 4:
-            if what == "loss":
-                loss = loss * value
-            else:
-                loss.register_hook(lambda gradient: gradient * value)
-        return None, loss
-
-    model.forward = spoiled
-    path = tmp_path / "a.params"
-    with pytest.raises(NotFiniteError) as caught:
-        train(model, *numbered(5), ckpt_path=str(path))
-    line = str(caught.value)
-    assert isinstance(caught.value, InputError) and "\n" not in line
-    assert what in line and "epoch 2 step 1" in line
-    assert identical(copied(model), seen[3])
-    assert identical(torch.load(path, weights_only=True), seen[3])  # of the epoch before
-
-
-def test_figures_that_are_read_later_are_the_same(tmp_path, monkeypatch):
-    """Every ten steps, as on a GPU, and before the state is taken: log, events, state."""
-    kept = {}
-    for every in (1, 10):
-        monkeypatch.setitem(module.STEPS_TO_READ, "cpu", every)
-        torch.manual_seed(0)
-        writer = Events()
-        trainer = train(model_of(), *ragged_rows(), max_epochs=3, batch_size=3, writer=writer)
-        state = trainer.state_dict()
-        losses = [record["loss"] for record in trainer.log.records]
-        kept[every] = losses, writer.seen, state["log"]["losses"], copied(trainer.model)
-    for one, other in zip(kept[1][:-1], kept[10][:-1], strict=True):
-        assert one == other
-    assert identical(kept[1][-1], kept[10][-1]) and len(kept[1][1]) == 12
-
-
-class Events:
-    """Keeps what a TensorBoard SummaryWriter is told."""
-
-    def __init__(self):
-        self.seen = []
-
-    def add_scalar(self, *event):
-        self.seen.append(event)
-
-
-@pytest.mark.parametrize(
-    "message, known", [("MPS backend out of memory (9 GB)", True), ("another error", False)]
-)
-def test_out_of_memory_on_a_mac_is_a_plain_error_of_torch(message, known):
-    model = Counted()
-
-    def fail(x, y):
-        raise RuntimeError(message)
-
-    model.forward = fail
-    with pytest.raises(OutOfMemoryError if known else RuntimeError) as caught:
-        train(model, *numbered(5))
-    assert isinstance(caught.value, OutOfMemoryError) == known
-
-
-@pytest.mark.parametrize("compiled", [True, False])
-def test_a_model_that_cannot_be_compiled_is_one_line(monkeypatch, compiled):
-    """Also where Ctrl-C has stopped the compiler. Without --compile, such an error is a bug."""
-
-    class CompilerError(RuntimeError):
-        __module__ = "torch._inductor.exc"
-
-    def fail(self, *_):
-        raise CompilerError("g++ was killed\nand more")
-
-    monkeypatch.setattr(module, "check_compiler", lambda device: None)
-    monkeypatch.setattr(torch, "compile", lambda model: model)
-    monkeypatch.setattr(Counted, "forward", fail)
-    with pytest.raises(InputError if compiled else CompilerError) as caught:
-        train(Counted(), *numbered(4), compile=compiled)
-    assert "g++ was killed" in str(caught.value) and ("\n" in str(caught.value)) != compiled
-
-
-def test_a_parameter_that_is_not_finite_is_written_nowhere(tmp_path):
-    """As an absurd learning rate makes it from a finite gradient."""
-    path = tmp_path / "a.params"
-    with pytest.raises(NotFiniteError) as caught:
-        train(Counted(), *numbered(2), ckpt_path=str(path), learning_rate=1e39)
-    assert "weight" in str(caught.value) and not path.exists()
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_any_number_of_any_parameter_is_looked_at(value):
-    trainer = train(model_of(), *ragged_rows(), max_epochs=1)
-    trainer.check_parameters()
-    for name, parameter in trainer.model.named_parameters():
-        before = parameter.detach().clone()
-        with torch.no_grad():
-            parameter.view(-1)[-1] = value
-            with pytest.raises(NotFiniteError) as caught:
-                trainer.check_parameters()
-            parameter.copy_(before)
-        assert str(caught.value).startswith(name + " ")
-
-
-def test_a_test_loss_that_is_not_finite_stops_the_run(tmp_path):
-    """It is lower than none, so that no checkpoint would ever be written."""
-    path = tmp_path / "a.params"
-    with pytest.raises(NotFiniteError):
-        kept_and_passed(Scripted([math.nan]), TensorDataset(*numbered(2)), path)
-    assert not path.exists()
-
-
-class Hungry(Counted):
-    """A model that takes `most` rows at once."""
-
-    def __init__(self, most):
-        super().__init__()
-        self.most = most
-
-    def forward(self, x, y):
-        if len(x) > self.most:
-            raise torch.OutOfMemoryError("CUDA out of memory.\nGPU 0 has a total capacity …")
-        return super().forward(x, y)
-
-
-@pytest.mark.parametrize(
-    "batch_size, micro_batch_size, processes, rows",
-    [(128, None, 1, 128), (100, None, 1, 100), (128, 64, 1, 64), (128, None, 2, 64)],
-)
-def test_out_of_memory_tells_how_many_rows_were_too_many(
-    monkeypatch, batch_size, micro_batch_size, processes, rows
-):
-    changes = {"batch_size": batch_size, "micro_batch_size": micro_batch_size, "max_epochs": 1}
-    trainer = Trainer(Hungry(rows - 1), TensorDataset(*numbered(128)), None, settings(**changes))
-    trainer.processes = processes
-    with pytest.raises(OutOfMemoryError) as caught:
-        trainer.train()
-    line = str(caught.value)
-    assert caught.value.rows == rows and str(rows) in line and "cpu" in line and "\n" not in line
-    assert caught.value.__suppress_context__  # no traceback of torch's
-    train(Hungry(rows - 1), *numbered(128), **{**changes, "micro_batch_size": rows // 2})
-
-
-def test_several_processes_need_a_seed(monkeypatch):
-    monkeypatch.setattr("trainer.rank_and_size", lambda: (0, 2))
-    with pytest.raises(ValueError, match="seed"):
-        Trainer(Counted(), TensorDataset(*numbered(2)), None, settings(seed=None))
 
 
 # ---- settings -------------------------------------------------------------------------------
