@@ -101,7 +101,7 @@ QUICK = Recipe(
 
 # It answers what the course's model has read and cannot say (docs/recall.md). Pretraining asks for
 # what a document says by the person's name, Muon learns rare facts sooner than AdamW, there is no
-# dropout, and finetuning ends before the answers themselves are learned by heart.
+# dropout, and finetuning is short and gentle, so that little is forgotten.
 RECALL = replace(
     COURSE,
     dropout=0.0,

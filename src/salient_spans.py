@@ -1,6 +1,6 @@
 """
-The pretraining data of the recipe `recall`: documents whose capitalised words are asked for, a few
-at a time (salient span masking, Guu et al. 2020, https://arxiv.org/abs/2002.08909, section 3.4;
+The pretraining data of the recipe `recall`: documents whose runs of capitalised words are asked
+for, one at a time (salient span masking: Guu et al. 2020, https://arxiv.org/abs/2002.08909;
 Roberts et al. 2020, https://arxiv.org/abs/2002.08910). docs/recall.md says what it is for.
 """
 
@@ -39,7 +39,7 @@ class SalientSpanDataset(CharCorruptionDataset):
     DRAWS = 4
 
     def __init__(self, data: str, block_size: int):
-        """As CharCorruptionDataset; block_size is at least 24, and a document has a span."""
+        """As CharCorruptionDataset; block_size is at least 24, and some document has a span."""
         super().__init__(data, block_size)
         if block_size < 24:
             raise ValueError(f"block_size is {block_size}; at least 24 is expected")
@@ -50,7 +50,9 @@ class SalientSpanDataset(CharCorruptionDataset):
             for document, title in zip(self.data, self._titles, strict=True)
         ]
         if not any(self._spans):
-            raise ValueError("no document has a word, but for its first and last, to ask for")
+            raise ValueError(
+                "no document has a word to ask for between its title and its last word"
+            )
 
     def corrupt(
         self, indices: Sequence[int], draws: np.ndarray

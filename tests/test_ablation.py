@@ -39,7 +39,6 @@ def measure(monkeypatch, tmp_path, data):
         ablation.main()
         return json.loads(kept.read_text(encoding="utf-8"))
 
-    call.json = kept
     return call
 
 

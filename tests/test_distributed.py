@@ -92,6 +92,7 @@ def test_a_variable_that_is_no_number_is_one_line(monkeypatch, variable):
     with pytest.raises(InputError) as caught, process_group("cpu"):
         raise AssertionError("the group was made")
     assert "abc" in str(caught.value) and "\n" not in str(caught.value)
+    assert module.is_first_process()  # it is heard
 
 
 # ---- two processes against one --------------------------------------------------------------

@@ -46,10 +46,28 @@ def test_an_ablation_is_compared_seed_by_seed():
         for name, counts in correct.items()
         for seed, count in enumerate(counts)
     ]
+    group = {"data": "bundled", "variant": "vanilla", "epochs": 25}
+    records = [{**group, **one} for one in records]
+    records.append({**records[0], "epochs": 2, "correct": 1})  # another length
+    assert "–" in measured.ablation(records[3:4])  # nothing to compare with yet
     whole, muon, dropout = cells(measured.ablation(records))
-    assert whole[1:] == ["50.0%", "3", "25.0–75.0%", "–"]
-    assert muon[1:] == ["12.5%", "2", "10.0–15.0%", "50.0"]
-    assert dropout[1:] == ["80.0%", "1", "80.0–80.0%", "-5.0"]
+    assert whole[1:] == ["50.0% (25.0–75.0%)", "3", "–"]
+    assert muon[1:] == ["12.5% (10.0–15.0%)", "2", "50.0 (-77.1 to 177.1)"]
+    assert dropout[1:] == ["80.0% (80.0–80.0%)", "1", "-5.0"]
+
+
+def test_precisions_are_compared_seed_by_seed():
+    """The interval is scipy.stats.ttest_rel's for the three seeds that both have."""
+    correct = {"float32": {0: 10, 1: 20, 2: 12, 3: 40}, "bfloat16": {2: 10, 1: 16, 0: 10}}
+    records = [
+        {"variant": "x", "precision": precision, "seed": seed, "correct": count, "total": 100}
+        for precision, counts in correct.items()
+        for seed, count in counts.items()
+    ]
+    records.append({**records[0], "variant": "y"})  # one seed in one precision
+    ((*cells_of_x, cost),) = cells(measured.precisions(records))
+    assert cells_of_x == ["x", "3", "14.0% (10.0–20.0%)", "12.0% (10.0–16.0%)"]
+    assert cost == "2.0 (-3.0 to 7.0)"  # 2 ± 4.3027 · 2 / √3
 
 
 def test_every_ingredient_has_a_line():

@@ -28,7 +28,10 @@ def missing_variables() -> list[str]:
 
 def is_first_process() -> bool:
     """Whether this is the process that prints and writes, or torchrun did not start it."""
-    return processes() == 1 or bool(missing_variables()) or os.environ["RANK"] == "0"
+    if processes() == 1 or missing_variables():
+        return True
+    rank = os.environ["RANK"]
+    return not rank.isdecimal() or int(rank) == 0
 
 
 @contextlib.contextmanager

@@ -12,57 +12,29 @@ results/finetuning_seeds.json, beside those of other data, variants and runs.
 import argparse
 import json
 import re
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / name) for name in ("src", "tools/corpus", "tools/report")]
-from attention import VARIANTS  # noqa: E402
-from fetch_data import SHA256  # noqa: E402
-from machine import commit, hardware, precision, versions  # noqa: E402
-from recipe import RECIPES  # noqa: E402
-from record import name_of_data  # noqa: E402
-from runs.console import command  # noqa: E402
-from runs.inputs import InputError, read_text  # noqa: E402
+from trainings import ROOT, name_of, right_answers  # puts src/ on the path
 
-
-def run(function, variant, data, recipe, *arguments):
-    """The standard output of a command of run.py."""
-    words = [sys.executable, ROOT / "src/run.py", function, variant, data / "wiki.txt"]
-    words += ["--recipe", recipe, *arguments]
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, encoding="utf-8")
-    if done.returncode:
-        raise InputError(f"run.py {function} {variant} failed, see above")
-    return done.stdout
-
-
-def right_answers(variant, data, recipe, pretrained, seed):
-    """(right, asked) of the dev questions after finetuning with a seed."""
-    with tempfile.TemporaryDirectory() as folder:
-        params = Path(folder) / "finetune.params"
-        finetune = ["--reading_params_path", pretrained, "--writing_params_path", params]
-        finetune += ["--finetune_corpus_path", data / "birth_places_train.tsv"]
-        run("finetune", variant, data, recipe, "--seed", str(seed), *finetune)
-        evaluate = ["--reading_params_path", params, "--eval_corpus_path", data / "birth_dev.tsv"]
-        evaluate += ["--outputs_path", Path(folder) / "predictions"]
-        said = run("evaluate", variant, data, recipe, *evaluate)
-    right, asked = re.search(r"Correct: (\S+) out of (\S+):", said).groups()
-    return int(float(right)), int(float(asked))
+# isort: split
+from attention import VARIANTS
+from machine import description
+from recipe import RECIPES
+from runs.console import command
+from runs.inputs import InputError, read_text
 
 
 def carry_out(args):
-    data = args.data.resolve()
-    name, _ = name_of_data(data, {file: read_text(data / file) for file in SHA256})
+    data, recipe = args.data.resolve(), RECIPES[args.recipe]
+    name = name_of(data)
     found = re.search(r"\bseed=(\d+)", read_text(args.run / "settings"))
     if found is None:
         raise InputError(f"{args.run / 'settings'}: names no seed; is it of run_all.sh?")
     records = json.loads(args.json.read_text(encoding="utf-8")) if args.json.exists() else []
     for variant in args.variants:
-        pretrained, right = (args.run / f"{variant}.pretrain.params").resolve(), []
+        pretrained, right = args.run / f"{variant}.pretrain.params", []
         for seed in args.seeds:
-            correct, total = right_answers(variant, data, args.recipe, pretrained, seed)
+            correct, total = right_answers(recipe, variant, data, seed, pretrained)
             right.append(correct)
             print(f"{variant}, finetuned with seed {seed}: {correct} of {total}", flush=True)
         key = {"data": name, "variant": variant, "pretraining_seed": int(found[1])}
@@ -74,10 +46,7 @@ def carry_out(args):
                 "seeds": args.seeds,
                 "correct": right,
                 "total": total,
-                "hardware": hardware(),
-                "precision": precision(),
-                "commit": commit(),
-                "versions": versions(),
+                **description(),
             }
         )
         args.json.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")

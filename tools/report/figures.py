@@ -7,7 +7,8 @@ Groups:
     DATA                     course, bundled, quick: london, best_guess, questions, minutes …
     DATA.ROW                 ROW: none (vanilla without pretraining), or a pretrained variant
     finetuning_seeds.DATA.VARIANT.SEED, first_steps.VARIANT.WAY, benchmark.VARIANT.TASK.WAY …
-    corpus, kills, fuzz, ablation, benchmark, resume_cost.VARIANT: from the JSON file of that name
+    corpus, kills, fuzz, ablation, benchmark, resume_cost.VARIANT, precisions.VARIANT: from the
+                             JSON file of that name
 
 A share S comes with S_low and S_high, its 95% interval, and S_count of S_total.
 """
@@ -20,7 +21,7 @@ import analysis
 import invented
 import logs
 import measured
-from intervals import Share, accuracy_interval, ranking_interval, ranking_quality
+from intervals import Share, accuracy_interval, mean_of_seeds, ranking_interval, ranking_quality
 from load import having, load_runs, rows_in
 from run_tables import best_guess
 from tables import REPORTED, percent
@@ -56,6 +57,8 @@ class Figures(dict):
                 self.add(f"resume_cost.{one['variant']}", partial(of_resuming, one))
         if "ablation" in records:
             self.add("ablation", partial(of_ablation, records["ablation"]))
+        for variant, found in measured.by_precision(records.get("precisions", ())).items():
+            self.add(f"precisions.{variant}", partial(of_precisions, found))
         for file, parts in PARTS.items():
             if file in records:
                 self.add(file, partial(counts, parts(records[file])))
@@ -301,6 +304,13 @@ def of_ablation(records):
         "epochs": span([one["epochs"] for one in records], "d"),
         "minutes": span([one["seconds"] / 60 for one in records], ".0f"),
     }
+
+
+def of_precisions(found):
+    float32, _, differences = measured.precision_cost(found)
+    mean, (low, high) = mean_of_seeds(differences)
+    lower = {"lower": mean, "lower_low": low, "lower_high": high}
+    return {"seeds": str(len(float32))} | {name: f"{100 * x:.1f}" for name, x in lower.items()}
 
 
 def of_resuming(one):

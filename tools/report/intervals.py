@@ -72,6 +72,13 @@ def accuracy_interval(correct):
     return mean, wilson(mean, n, z)
 
 
+def mean_of_seeds(numbers):
+    """The mean of numbers, one for each of several seeds, and its 95% interval by Student's t."""
+    mean, count = statistics.fmean(numbers), len(numbers)
+    half = student_quantile(count - 1) * statistics.stdev(numbers) / math.sqrt(count)
+    return mean, (mean - half, mean + half)
+
+
 def student_quantile(freedom, probability=0.975):
     """The quantile of Student's t. freedom: degrees of freedom, at least 1; may be fractional."""
     log_ratio = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)

@@ -1,13 +1,14 @@
 """
 The tables about the JSON files in results/: benchmark, first steps, finetuning seeds, ablation,
-kills, fuzz, the resume file's cost, and the corpus. results/README.md explains the files.
+precisions, kills, fuzz, the resume file's cost, and the corpus. results/README.md explains them.
 """
 
 import json
 import statistics
 
+from intervals import mean_of_seeds
 from load import having
-from tables import label_of, name_of, percent, table
+from tables import between, label_of, name_of, percent, table
 
 
 def load(results):
@@ -96,36 +97,77 @@ WITHOUT = {
     "salient spans": "salient spans: the course's span corruption",
     "no dropout": "training without dropout: 0.1, as the course's",
     "Muon": "Muon: AdamW",
-    "everything": "all of it: the course's recipe",
+    "everything": "all of it: the course's recipe, with one fall of its learning rate",
 }
 
 
 def ablated(records):
-    """{what was left out: {seed: dev accuracy}}."""
-    found = {}
+    """{what was left out: {seed: dev accuracy}}, for the first record's data, variant, length."""
+    group, found = ("data", "variant", "epochs"), {}
     for one in records:
-        found.setdefault(one["without"], {})[one["seed"]] = one["correct"] / one["total"]
+        if all(one[name] == records[0][name] for name in group):
+            found.setdefault(one["without"], {})[one["seed"]] = one["correct"] / one["total"]
     return found
+
+
+def mean_in_points(differences):
+    """`2.0 (-3.0 to 7.0)`: the mean over seeds and its interval, if there are several."""
+    if len(differences) == 1:
+        return f"{100 * differences[0]:.1f}"
+    mean, (low, high) = mean_of_seeds(differences)
+    return f"{100 * mean:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def ablation(records):
     """Accuracy without each ingredient, and how much lower it is with the same seeds."""
-    found = ablated(records)
-    lines = []
+    found, lines = ablated(records), []
     for name, shares in found.items():
-        less = [found["nothing"][seed] - share for seed, share in shares.items()]
-        cells = [percent(statistics.fmean(shares.values())), len(shares)]
-        cells.append(
-            "–".join(
-                f"{100 * bound:.1f}" for bound in (min(shares.values()), max(shares.values()))
-            )
-            + "%"
-        )
-        cells.append("–" if name == "nothing" else f"{100 * statistics.fmean(less):.1f}")
-        lines.append([WITHOUT[name], *cells])
-    return table(
-        ["without", "dev accuracy, mean", "seeds", "range over seeds", "points lost"], *lines
-    )
+        whole = found.get("nothing", {})
+        lost = [whole[seed] - shares[seed] for seed in shares.keys() & whole.keys()]
+        text = "–" if name == "nothing" or not lost else mean_in_points(lost)
+        lines.append([WITHOUT[name], mean_and_range(shares.values()), len(shares), text])
+    head = ["without", "dev accuracy, mean and range", "seeds"]
+    return table([*head, "points lost (95% interval over seeds)"], *lines)
+
+
+def by_precision(records):
+    """{variant: {precision: {seed: dev accuracy}}}, of variants with two seeds in both."""
+    found = {}
+    for one in records:
+        of_variant = found.setdefault(one["variant"], {})
+        of_precision = of_variant.setdefault(one["precision"], {})
+        of_precision[one["seed"]] = one["correct"] / one["total"]
+    both = "float32", "bfloat16"
+    common = {
+        v: set.intersection(*(set(one.get(p, ())) for p in both)) for v, one in found.items()
+    }
+    return {variant: one for variant, one in found.items() if len(common[variant]) > 1}
+
+
+def mean_and_range(shares):
+    """`50.0% (25.0–75.0%)`."""
+    return f"{percent(statistics.fmean(shares))} ({between((min(shares), max(shares)))})"
+
+
+def precision_cost(found):
+    """
+    Of a variant in by_precision(): accuracies in float32 and in bfloat16, seed by seed, and by how
+    much the first are higher.
+    """
+    seeds = sorted(found["float32"].keys() & found["bfloat16"].keys())
+    both = [[found[name][seed] for seed in seeds] for name in ("float32", "bfloat16")]
+    return *both, [more - less for more, less in zip(*both, strict=True)]
+
+
+def precisions(records):
+    """Accuracies by the precision of training, over the seeds that were trained in both."""
+    lines = []
+    for variant, found in by_precision(records).items():
+        float32, bfloat16, lower = precision_cost(found)
+        cells = [variant, len(float32), mean_and_range(float32), mean_and_range(bfloat16)]
+        lines.append([*cells, mean_in_points(lower)])
+    head = ["dev accuracy, mean and range", "seeds", "trained in float32", "in bfloat16"]
+    return table([*head, "float32 is higher by, points (95% interval over seeds)"], *lines)
 
 
 # ---- speed -----------------------------------------------------------------------------------

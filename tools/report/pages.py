@@ -9,7 +9,7 @@ On a page, a table stands between the lines `<!-- table: NAME -->` and `<!-- end
 stands directly before its name: `22.8%<!--= course.vanilla.dev -->`. A figure has no spaces.
 
 Table names: results, bundled, quick (the results tables), speed, profile, speed_elsewhere,
-ablation, kills, fuzz, resume_cost, corpus; DATA.TABLE for each table of the page
+ablation, precisions, kills, fuzz, resume_cost, corpus; DATA.TABLE for each table of the page
 results/DATA/README.md.
 """
 
@@ -45,7 +45,7 @@ def tables(results):
         found["bundled"] = partial(results_table, by_data["bundled"])
     if "quick" in by_data:
         found["quick"] = partial(quick_table, by_data["quick"])
-    for name in ("ablation", "kills", "fuzz", "resume_cost", "corpus"):
+    for name in ("ablation", "precisions", "kills", "fuzz", "resume_cost", "corpus"):
         if name in records:
             found[name] = partial(getattr(measured, name), records[name])
     if "benchmark" in records:

@@ -1,0 +1,77 @@
+"""What experiments that train several models share: trainings from Python, and records."""
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / name) for name in ("src", "tools/corpus", "tools/report")]
+import run  # noqa: E402, first, because it prepares the loading of torch
+from fetch_data import SHA256  # noqa: E402
+from machine import description  # noqa: E402
+from model import GPT, GPTConfig  # noqa: E402
+from reading import read_corpus  # noqa: E402
+from record import name_of_data  # noqa: E402
+from runs.checkpoint import save_params  # noqa: E402
+from runs.inputs import read_text  # noqa: E402
+from utils import set_seed  # noqa: E402
+
+
+def new_model(recipe, variant, dataset, seed):
+    set_seed(seed)
+    sizes = dataset.vocab_size, recipe.block_size
+    return GPT(GPTConfig(*sizes, **recipe.model_settings(), **{variant: True}))
+
+
+def pretrain(recipe, variant, data, seed, params, **settings):
+    """
+    Writes the parameters of a pretrained model. Returns the seconds that it took.
+
+    data: the folder of the data files; settings: of TrainerConfig.
+    """
+    start = time.perf_counter()
+    dataset = read_corpus(data / "wiki.txt", recipe.block_size, recipe.dataset)
+    model, settings = new_model(recipe, variant, dataset, seed), {"seed": seed, **settings}
+    _, trainer = run.pretrain(dataset, recipe.block_size, model, recipe=recipe, **settings)
+    trainer.train()
+    save_params(model, params)
+    return time.perf_counter() - start
+
+
+def right_answers(recipe, variant, data, seed, params, **settings):
+    """(right, asked) of the dev questions after finetuning from these parameters."""
+    dataset = read_corpus(data / "wiki.txt", recipe.block_size)
+    model, settings = new_model(recipe, variant, dataset, seed), {"seed": seed, **settings}
+    paths = params, data / "birth_places_train.tsv"
+    _, trainer = run.finetune(*paths, dataset, recipe.block_size, model, recipe=recipe, **settings)
+    trainer.train()
+    with tempfile.TemporaryDirectory() as folder:
+        predictions = Path(folder) / "predictions"
+        total, correct = run.evaluate(model, dataset, data / "birth_dev.tsv", predictions)
+    return int(correct), int(total)
+
+
+def name_of(data):
+    """The name of a folder's data: course, bundled, or the folder's."""
+    return name_of_data(data, {file: read_text(data / file) for file in SHA256})[0]
+
+
+class Records:
+    """A JSON list of dicts in a file, one for each training."""
+
+    def __init__(self, path):
+        self.path = path
+        self.all = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+    def has(self, key):
+        """Whether one of them has all these items."""
+        return any(key.items() <= one.items() for one in self.all)
+
+    def add(self, key, correct, total, seconds):
+        """Writes another one, with the machine and the commit, and says the result."""
+        print(f"{', '.join(map(str, key.values()))}: {correct} of {total}", flush=True)
+        result = {"correct": correct, "total": total, "seconds": round(seconds)}
+        self.all.append({**description(), **key, **result})
+        self.path.write_text(json.dumps(self.all, indent=1) + "\n", encoding="utf-8")
