@@ -14,7 +14,7 @@ import measured
 from load import having, load_runs
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
-VANILLA, ROPE = "vanilla.pretrain", "rope.pretrain"
+VANILLA, SYNTHESIZER, ROPE = "vanilla.pretrain", "synthesizer.pretrain", "rope.pretrain"
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +75,15 @@ def test_the_courses_finetuning_forgets_and_the_recipes_little(course, recall):
 def test_rope_answers_more_but_about_a_third_of_what_it_completes(course):
     assert correct(course, ROPE)[0] > correct(course, VANILLA)[0]
     assert 0.28 < analysis.crossed(course, ROPE, "document", "question").value < 0.38
+
+
+def test_the_attentions_hardly_differ_by_the_recipe_and_do_by_the_courses(course, recall):
+    means = [
+        [statistics.fmean(correct(runs, row)) for row in (VANILLA, SYNTHESIZER, ROPE)]
+        for runs in (course, recall)
+    ]
+    assert max(means[1]) - min(means[1]) < 0.05
+    assert means[0][1] < means[0][0] / 2 and means[0][0] < means[0][2]
 
 
 def test_the_course_answers_almost_nothing_at_90_percent_right_and_the_recipe_most(course, recall):
