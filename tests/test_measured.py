@@ -49,8 +49,11 @@ def test_an_ablation_is_compared_seed_by_seed():
     group = {"data": "bundled", "variant": "vanilla", "epochs": 25}
     records = [{**group, **one} for one in records]
     records.append({**records[0], "epochs": 2, "correct": 1})  # another length
-    assert "–" in measured.ablation(records[3:4])  # nothing to compare with yet
-    whole, muon, dropout = cells(measured.ablation(records))
+    records.append({**records[0], "variant": "rope"})
+    found = measured.ablated(records)
+    assert found.keys() == {"vanilla", "rope"}
+    assert "–" in measured.ablation({"Muon": {0: 0.5}})  # nothing to compare with yet
+    whole, muon, dropout = cells(measured.ablation(found["vanilla"]))
     assert whole[1:] == ["50.0% (25.0–75.0%)", "3", "–"]
     assert muon[1:] == ["12.5% (10.0–15.0%)", "2", "50.0 (-77.1 to 177.1)"]
     assert dropout[1:] == ["80.0%", "1", "-5.0"]

@@ -7,8 +7,8 @@ Groups:
     DATA                     course, bundled, quick: london, best_guess, questions, minutes …
     DATA.ROW                 ROW: none (vanilla without pretraining), or a pretrained variant
     finetuning_seeds.DATA.VARIANT.SEED, first_steps.VARIANT.WAY, benchmark.VARIANT.TASK.WAY …
-    corpus, kills, fuzz, ablation, benchmark, resume_cost.VARIANT, precisions.VARIANT: from the
-                             JSON file of that name
+    corpus, kills, fuzz, benchmark, resume_cost.VARIANT, ablation.VARIANT, precisions.VARIANT: from
+                             the JSON file of that name
 
 A share S comes with S_low and S_high, its 95% interval, and S_count of S_total.
 """
@@ -55,8 +55,10 @@ class Figures(dict):
         for one in records.get("resume_cost", {"rows": ()})["rows"]:
             if one["recipe"] == "course":
                 self.add(f"resume_cost.{one['variant']}", partial(of_resuming, one))
+        for variant, found in measured.ablated(records.get("ablation", ())).items():
+            self.add(f"ablation.{variant}", partial(of_ablation, found))
         if "ablation" in records:
-            self.add("ablation", partial(of_ablation, records["ablation"]))
+            self.add("ablation", partial(of_ablations, records["ablation"]))
         for variant, found in measured.by_precision(records.get("precisions", ())).items():
             self.add(f"precisions.{variant}", partial(of_precisions, found))
         for file, parts in PARTS.items():
@@ -296,14 +298,13 @@ def of_benchmark(record):
     }
 
 
-def of_ablation(records):
-    found = measured.ablated(records)
+def of_ablation(found):
     means = {name: statistics.fmean(shares.values()) for name, shares in found.items()}
-    return {name.replace(" ", "_"): percent(mean) for name, mean in means.items()} | {
-        "seeds": span([len(shares) for shares in found.values()], "d"),
-        "epochs": span([one["epochs"] for one in records], "d"),
-        "minutes": span([one["seconds"] / 60 for one in records], ".0f"),
-    }
+    return {name.replace(" ", "_"): percent(mean) for name, mean in means.items()}
+
+
+def of_ablations(records):
+    return {"epochs": str(records[0]["epochs"])}
 
 
 def of_precisions(found):

@@ -102,11 +102,13 @@ WITHOUT = {
 
 
 def ablated(records):
-    """{what was left out: {seed: dev accuracy}}, for the first record's data, variant, length."""
-    group, found = ("data", "variant", "epochs"), {}
+    """{variant: {what was left out: {seed: accuracy}}}, of the first record's data and length."""
+    found = {}
     for one in records:
-        if all(one[name] == records[0][name] for name in group):
-            found.setdefault(one["without"], {})[one["seed"]] = one["correct"] / one["total"]
+        if all(one[name] == records[0][name] for name in ("data", "epochs")):
+            of_variant = found.setdefault(one["variant"], {})
+            shares = of_variant.setdefault(one["without"], {})
+            shares[one["seed"]] = one["correct"] / one["total"]
     return found
 
 
@@ -118,9 +120,12 @@ def mean_in_points(differences):
     return f"{100 * mean:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
-def ablation(records):
-    """Accuracy without each ingredient, and how much lower it is with the same seeds."""
-    found, lines = ablated(records), []
+def ablation(found):
+    """
+    Accuracy without each ingredient, and how much lower it is with the same seeds; found: of a
+    variant in ablated().
+    """
+    lines = []
     for name, shares in found.items():
         whole = found.get("nothing", {})
         lost = [whole[seed] - shares[seed] for seed in shares.keys() & whole.keys()]

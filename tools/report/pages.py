@@ -9,8 +9,8 @@ On a page, a table stands between the lines `<!-- table: NAME -->` and `<!-- end
 stands directly before its name: `22.8%<!--= course.vanilla.dev -->`. A figure has no spaces.
 
 Table names: results, bundled, quick (the results tables), speed, profile, speed_elsewhere,
-ablation, precisions, kills, fuzz, resume_cost, corpus; DATA.TABLE for each table of the page
-results/DATA/README.md.
+ablation.VARIANT, precisions, kills, fuzz, resume_cost, corpus; DATA.TABLE for each table of the
+page results/DATA/README.md.
 """
 
 import argparse
@@ -45,9 +45,11 @@ def tables(results):
         found["bundled"] = partial(results_table, by_data["bundled"])
     if "quick" in by_data:
         found["quick"] = partial(quick_table, by_data["quick"])
-    for name in ("ablation", "precisions", "kills", "fuzz", "resume_cost", "corpus"):
+    for name in ("precisions", "kills", "fuzz", "resume_cost", "corpus"):
         if name in records:
             found[name] = partial(getattr(measured, name), records[name])
+    for variant, accuracies in measured.ablated(records.get("ablation", ())).items():
+        found[f"ablation.{variant}"] = partial(measured.ablation, accuracies)
     if "benchmark" in records:
         found["speed"] = partial(speed_table, records["benchmark"])
         found["profile"] = partial(measured.profile, records["benchmark"])
