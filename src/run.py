@@ -130,8 +130,8 @@ def trainer_config(
 
 def what_to_give(found: dict[str, int], expected: dict[str, int]) -> str:
     """
-    What to give instead where parameters have other sizes than the model: the recipe that has
-    these sizes, the corpus, or both. found, expected: see runs.checkpoint.sizes_of(). Empty if
+    What to give instead where parameters have other sizes than the model: a recipe that has these
+    sizes, the corpus, or both. found, expected: see runs.checkpoint.sizes_of(). Empty if
     unknown.
     """
     if not found or not expected:
@@ -141,12 +141,14 @@ def what_to_give(found: dict[str, int], expected: dict[str, int]) -> str:
     if None not in bottlenecks and bottlenecks[0] != bottlenecks[1]:
         hints.append(f"give --bottleneck_dim {bottlenecks[0]}")
     if any(found[name] != expected[name] for name in shape):
-        for name, recipe in RECIPES.items():
-            if all(getattr(recipe, size) == found[size] for size in shape):
-                hints.append(f"give --recipe {name}")
-                break
-        else:
+        fitting = [
+            name
+            for name, recipe in RECIPES.items()
+            if all(getattr(recipe, size) == found[size] for size in shape)
+        ]
+        if not fitting:
             return ""
+        hints.append(f"give --recipe {' or '.join(fitting)}")
     if found["vocab_size"] != expected["vocab_size"]:
         hints.append(
             "give the corpus that these were pretrained on: this one's vocabulary differs"

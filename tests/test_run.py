@@ -333,7 +333,7 @@ def test_a_file_that_cannot_be_used_is_named_with_the_line(
     "flags, changed, parts",
     [
         ("", {"n_layer": 4}, ["--recipe quick"]),
-        (" --recipe quick", {}, ["--recipe course"]),
+        (" --recipe quick", {}, ["--recipe course or course2024 or recall"]),
         ("", {"n_embd": 16}, []),  # of no recipe
         ("", {"corpus": TINY_CORPUS + "XYZ"}, ["corpus"]),
         ("", {"n_layer": 4, "corpus": TINY_CORPUS + "XYZ"}, ["--recipe quick", "corpus"]),

@@ -14,9 +14,18 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from trainings import ROOT, Records, name_of, pretrain, right_answers  # puts src/ on the path
+from trainings import (  # puts src/ on the path
+    ROOT,
+    Records,
+    add_json,
+    add_seeds,
+    name_of,
+    pretrain,
+    right_answers,
+)
 
 # isort: split
+from arguments import whole_number
 from attention import VARIANTS
 from dataset import CharCorruptionDataset
 from recipe import COURSE, RECALL
@@ -81,10 +90,13 @@ def main():
     parser = argparse.ArgumentParser(description="Train without one ingredient at a time.")
     parser.add_argument("--data", type=Path, default=ROOT, help="folder of the four data files")
     parser.add_argument("--variant", default="vanilla", choices=list(VARIANTS))
-    parser.add_argument("--epochs", type=int, default=25, help="of pretraining")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--without", nargs="+", default=list(WITHOUT), choices=list(WITHOUT))
-    parser.add_argument("--json", type=Path, default=ROOT / "results" / "ablation.json")
+    parser.add_argument(
+        "--epochs", type=whole_number(1), default=25, help="of pretraining; default 25"
+    )
+    add_seeds(parser, 3)
+    every = list(WITHOUT)
+    parser.add_argument("--without", nargs="+", default=every, choices=every, help="default: all")
+    add_json(parser, "ablation.json")
     with command("ablation.py"):
         carry_out(parser.parse_args())
 

@@ -15,7 +15,15 @@ import tempfile
 from itertools import product
 from pathlib import Path
 
-from trainings import ROOT, Records, name_of, pretrain, right_answers  # puts src/ on the path
+from trainings import (  # puts src/ on the path
+    ROOT,
+    Records,
+    add_json,
+    add_seeds,
+    name_of,
+    pretrain,
+    right_answers,
+)
 
 # isort: split
 from attention import VARIANTS
@@ -43,8 +51,8 @@ def main():
     parser = argparse.ArgumentParser(description="Train in float32 and in bfloat16.")
     variants = ["vanilla", "synthesizer"]
     parser.add_argument("--variants", nargs="+", default=variants, choices=list(VARIANTS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
-    parser.add_argument("--json", type=Path, default=ROOT / "results" / "precisions.json")
+    add_seeds(parser, 10)
+    add_json(parser, "precisions.json")
     with command("precisions.py"):
         carry_out(parser.parse_args())
 

@@ -9,12 +9,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / name) for name in ("src", "tools/corpus", "tools/report")]
 import run  # noqa: E402, first, because it prepares the loading of torch
+from arguments import whole_number  # noqa: E402
 from fetch_data import SHA256  # noqa: E402
 from machine import description  # noqa: E402
 from model import GPT, GPTConfig  # noqa: E402
 from reading import read_corpus  # noqa: E402
 from record import name_of_data  # noqa: E402
 from runs.checkpoint import save_params  # noqa: E402
+from runs.files import check_output  # noqa: E402
 from runs.inputs import read_text  # noqa: E402
 from utils import set_seed  # noqa: E402
 
@@ -58,16 +60,31 @@ def name_of(data):
     return name_of_data(data, {file: read_text(data / file) for file in SHA256})[0]
 
 
+def add_seeds(parser, count):
+    seeds, words = list(range(count)), f"default: 0 to {count - 1}"
+    of_seed = whole_number(0, 2**32 - 1)
+    parser.add_argument("--seeds", type=of_seed, nargs="+", default=seeds, help=words)
+
+
+def add_json(parser, name):
+    path = ROOT / "results" / name
+    parser.add_argument("--json", type=Path, default=path, help=f"default: results/{name}")
+
+
 class Records:
     """A JSON list of dicts in a file, one for each training."""
 
     def __init__(self, path):
+        check_output(path)
         self.path = path
         self.all = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
     def has(self, key):
-        """Whether one of them has all these items."""
-        return any(key.items() <= one.items() for one in self.all)
+        """Whether one of them has all these items; it says so."""
+        found = any(key.items() <= one.items() for one in self.all)
+        if found:
+            print(f"{', '.join(map(str, key.values()))}: measured before")
+        return found
 
     def add(self, key, correct, total, seconds):
         """Writes another one, with the machine and the commit, and says the result."""
