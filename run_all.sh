@@ -64,10 +64,9 @@ import sys
 sys.path.insert(0, "src")
 from attention import VARIANTS
 from recipe import COURSE, RECIPES
-year = RECIPES.get(sys.argv[1], COURSE).edition
 print(*RECIPES)
 print(*VARIANTS)
-print(*(name for name, one in VARIANTS.items() if year in getattr(one, "editions", [year])))
+print(*RECIPES.get(sys.argv[1], COURSE).variants())
 bottleneck = [name for name, one in VARIANTS.items() if getattr(one, "has_bottleneck", False)]
 print(*bottleneck, RECIPES.get(sys.argv[1], COURSE).block_size)
 '

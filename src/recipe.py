@@ -7,6 +7,7 @@ recalls more with the course's model and files.
 from collections.abc import Sized
 from dataclasses import dataclass, replace
 
+from attention import VARIANTS
 from dataset import CharCorruptionDataset
 from salient_spans import SalientSpanDataset
 
@@ -41,6 +42,11 @@ class Recipe:
     finetune_without_pretraining: Training
     dataset: type[CharCorruptionDataset] = CharCorruptionDataset  # of pretraining
     edition: int = 2021  # run_all.sh runs the variants that the course had in that year
+
+    def variants(self) -> list[str]:
+        """The attention variants of its edition, and those that are of none."""
+        year = self.edition
+        return [name for name, one in VARIANTS.items() if year in getattr(one, "editions", [year])]
 
     def model_settings(self) -> dict[str, int | float]:
         """The keywords of GPTConfig."""

@@ -31,6 +31,7 @@ TINY_QUESTIONS = (
     "Where was Ed Ng born?\tHull\n"
 )
 BLOCK_SIZE = 48  # of the tiny corpus; its questions fit
+PEOPLE = [(f"Ann Lee{letter}", place) for letter in "abcdefgh" for place in ("Leeds", "Rome")]
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +69,19 @@ def folder(tmp_path, monkeypatch):
     import commands
 
     return commands.set_up(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def births(tmp_path):
+    """A folder with the four data files, about PEOPLE."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    documents = [f"{name}. {name} was born in {place}. Where?" for name, place in PEOPLE]
+    (folder / "wiki.txt").write_text("\n".join(documents), encoding="utf-8")
+    questions = "".join(f"Where was {name} born?\t{place}\n" for name, place in PEOPLE)
+    for name in ("birth_places_train.tsv", "birth_dev.tsv", "birth_test_inputs.tsv"):
+        (folder / name).write_text(questions, encoding="utf-8")
+    return folder
 
 
 @pytest.fixture

@@ -8,33 +8,19 @@ import pytest
 
 import ablation
 import run
+from conftest import PEOPLE
 from dataset import CharCorruptionDataset
 from recipe import COURSE, RECALL, RECIPES
 from utils import evaluate_places
 
-PEOPLE = [(f"Ann Lee{letter}", place) for letter in "abcdefgh" for place in ("Leeds", "Rome")]
-DATA = ("birth_places_train.tsv", "birth_dev.tsv", "birth_test_inputs.tsv")
-
 
 @pytest.fixture
-def data(tmp_path):
-    folder = tmp_path / "data"
-    folder.mkdir()
-    documents = [f"{name}. {name} was born in {place}. Where?" for name, place in PEOPLE]
-    (folder / "wiki.txt").write_text("\n".join(documents), encoding="utf-8")
-    questions = "".join(f"Where was {name} born?\t{place}\n" for name, place in PEOPLE)
-    for name in DATA:
-        (folder / name).write_text(questions, encoding="utf-8")
-    return folder
-
-
-@pytest.fixture
-def measure(monkeypatch, tmp_path, data):
+def measure(monkeypatch, tmp_path, births):
     """measure(*arguments) runs the script, and returns what it has written."""
     kept = tmp_path / "kept.json"
 
     def call(*arguments):
-        words = ["--data", data, "--json", kept, *arguments]
+        words = ["--data", births, "--json", kept, *arguments]
         monkeypatch.setattr(sys, "argv", ["ablation.py", *map(str, words)])
         ablation.main()
         return json.loads(kept.read_text(encoding="utf-8"))
@@ -109,7 +95,7 @@ def test_everything_asked_for_is_measured_once(measure, small, monkeypatch):
     assert all(recipe.pretrain.decay_epochs == 2 for recipe in pretrained)
 
 
-def test_nothing_left_out_is_what_the_commands_do(measure, small, monkeypatch, data, tmp_path):
+def test_nothing_left_out_is_what_the_commands_do(measure, small, monkeypatch, births, tmp_path):
     recipe = ablation.WITHOUT["nothing"]
     longer = replace(recipe.finetune, max_epochs=60, learning_rate=1e-2)
     recipe = replace(recipe, finetune=longer)
@@ -119,17 +105,17 @@ def test_nothing_left_out_is_what_the_commands_do(measure, small, monkeypatch, d
     (record,) = measure(*epochs, "--seeds", 3, "--without", "nothing")
 
     def run_py(function, *words):
-        command = [function, "vanilla", data / "wiki.txt", "--recipe", "recall", *words]
+        command = [function, "vanilla", births / "wiki.txt", "--recipe", "recall", *words]
         run.main([str(word) for word in command])
 
     first, second, predictions = (tmp_path / name for name in ("a", "b", "predictions"))
     run_py("pretrain", "--writing_params_path", first, "--seed", 3)
     reading, writing = ["--reading_params_path", first], ["--writing_params_path", second]
-    corpus = ["--finetune_corpus_path", data / DATA[0]]
+    corpus = ["--finetune_corpus_path", births / "birth_places_train.tsv"]
     run_py("finetune", *reading, *writing, *corpus, "--seed", 3)
-    evaluate = ["--eval_corpus_path", data / DATA[1], "--outputs_path", predictions]
+    evaluate = ["--eval_corpus_path", births / "birth_dev.tsv", "--outputs_path", predictions]
     run_py("evaluate", "--reading_params_path", second, *evaluate)
     places = predictions.read_text(encoding="utf-8").splitlines()
-    right = evaluate_places(data / DATA[1], places)[1]
+    right = evaluate_places(births / "birth_dev.tsv", places)[1]
     assert (record["correct"], record["total"]) == (int(right), 16)
     assert right > 0  # some were learned by heart

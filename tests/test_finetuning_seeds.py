@@ -12,31 +12,16 @@ from conftest import ROOT
 from recipe import RECIPES
 from utils import evaluate_places
 
-PEOPLE = [(f"Ann Lee{letter}", place) for letter in "abcdefgh" for place in ("Leeds", "Rome")]
-DATA = ("birth_places_train.tsv", "birth_dev.tsv", "birth_test_inputs.tsv")
-
 
 @pytest.fixture
-def data(tmp_path):
-    folder = tmp_path / "data"
-    folder.mkdir()
-    documents = [f"{name}. {name} was born in {place}. Where?" for name, place in PEOPLE]
-    (folder / "wiki.txt").write_text("\n".join(documents), encoding="utf-8")
-    questions = "".join(f"Where was {name} born?\t{place}\n" for name, place in PEOPLE)
-    for name in DATA:
-        (folder / name).write_text(questions, encoding="utf-8")
-    return folder
-
-
-@pytest.fixture
-def seeds(monkeypatch, tmp_path, data):
+def seeds(monkeypatch, tmp_path, births):
     """seeds(settings, *arguments) runs the script on a run with these settings."""
     run = tmp_path / "run"
     run.mkdir()
 
     def call(settings, *arguments):
         (run / "settings").write_text(settings, encoding="utf-8")
-        words = ["--data", data, "--run", run, "--json", tmp_path / "kept.json", *arguments]
+        words = ["--data", births, "--run", run, "--json", tmp_path / "kept.json", *arguments]
         monkeypatch.setattr(sys, "argv", ["finetuning_seeds.py", *map(str, words)])
         finetuning_seeds.main()
         return json.loads((tmp_path / "kept.json").read_text(encoding="utf-8"))
@@ -51,8 +36,8 @@ def run_py(*words):
 
 
 @pytest.mark.slow
-def test_a_seed_counts_what_the_commands_count(seeds, data, tmp_path):
-    wiki, pretrained = data / "wiki.txt", seeds.run / "vanilla.pretrain.params"
+def test_a_seed_counts_what_the_commands_count(seeds, births, tmp_path):
+    wiki, pretrained = births / "wiki.txt", seeds.run / "vanilla.pretrain.params"
     writing = "--writing_params_path"
     run_py("pretrain", "vanilla", wiki, writing, pretrained, "--max_epochs", "1")
     old = [{"data": "data", "variant": "vanilla", "pretraining_seed": seed} for seed in (6, 7)]
@@ -62,12 +47,19 @@ def test_a_seed_counts_what_the_commands_count(seeds, data, tmp_path):
     assert other == old[0]
     assert (new["pretraining_seed"], new["seeds"], new["data"]) == (7, [3], "data")
     params, predictions = tmp_path / "x.params", tmp_path / "x.predictions"
-    finetune = ["--finetune_corpus_path", data / DATA[0], writing, params, "--seed", 3]
+    finetune = [
+        "--finetune_corpus_path",
+        births / "birth_places_train.tsv",
+        writing,
+        params,
+        "--seed",
+        3,
+    ]
     run_py("finetune", "vanilla", wiki, "--reading_params_path", pretrained, *finetune)
-    evaluate = ["--eval_corpus_path", data / DATA[1], "--outputs_path", predictions]
+    evaluate = ["--eval_corpus_path", births / "birth_dev.tsv", "--outputs_path", predictions]
     run_py("evaluate", "vanilla", wiki, "--reading_params_path", params, *evaluate)
     places = predictions.read_text(encoding="utf-8").splitlines()
-    right = evaluate_places(data / DATA[1], places)[1]
+    right = evaluate_places(births / "birth_dev.tsv", places)[1]
     assert (new["total"], new["correct"]) == (16, [int(right)])
 
 

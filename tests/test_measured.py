@@ -12,6 +12,7 @@ import pytest
 
 import ablation
 import measured
+from figures import Figures
 from load import load_runs
 from records import parsed, write_record
 
@@ -71,6 +72,27 @@ def test_precisions_are_compared_seed_by_seed():
     ((*cells_of_x, cost),) = cells(measured.precisions(records))
     assert cells_of_x == ["x", "3", "14.0% (10.0–20.0%)", "12.0% (10.0–16.0%)"]
     assert cost == "2.0 (-3.0 to 7.0)"  # 2 ± 4.3027 · 2 / √3
+
+
+def test_pages_quote_their_figures(tmp_path):
+    shares = {"nothing": (10, 20), "short rows": (4, 5)}
+    one = {"data": "a", "variant": "x", "epochs": 7, "total": 100}
+    ablation = [
+        {**one, "without": name, "seed": seed, "correct": count}
+        for name, counts in shares.items()
+        for seed, count in enumerate(counts)
+    ]
+    precisions = [
+        {**one, "precision": name, "seed": seed, "correct": count}
+        for name, counts in (("float32", (10, 14)), ("bfloat16", (9, 11)))
+        for seed, count in enumerate(counts)
+    ]
+    for name, records in (("ablation", ablation), ("precisions", precisions)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(records), encoding="utf-8")
+    found = Figures(tmp_path)
+    assert (found["ablation.x.nothing"], found["ablation.x.short_rows"]) == ("15.0%", "4.5%")
+    assert (found["ablation.epochs"], found["precisions.x.seeds"]) == ("7", "2")
+    assert found["precisions.x.lower"] == "2.0" and found["precisions.x.lower_high"] == "14.7"
 
 
 def test_every_ingredient_has_a_line():

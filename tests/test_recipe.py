@@ -1,7 +1,10 @@
 """The recipes: the course's numbers, and how many tokens a schedule counts."""
 
+from torch import nn
+
+from attention import VARIANTS
 from dataset import CharCorruptionDataset
-from recipe import COURSE, QUICK, RECIPES
+from recipe import COURSE, COURSE2024, QUICK, RECIPES
 from salient_spans import SalientSpanDataset
 
 RATES = ("embd_pdrop", "resid_pdrop", "attn_pdrop")
@@ -44,6 +47,13 @@ def test_the_recipes_by_name():
     assert RECIPES["course"] is COURSE and RECIPES["quick"] is QUICK
     assert next(iter(RECIPES)) == "course"  # which an error names for parameters of its sizes
     assert COURSE.edition == QUICK.edition == 2021 and RECIPES["course2024"].edition == 2024
+
+
+def test_a_recipe_has_the_variants_of_its_edition_and_those_of_none(monkeypatch):
+    assert COURSE.variants() == QUICK.variants() == ["vanilla", "synthesizer"]
+    assert set(COURSE2024.variants()) == {"vanilla", "rope"}
+    monkeypatch.setitem(VARIANTS, "new", nn.Module)
+    assert all("new" in recipe.variants() for recipe in RECIPES.values())
 
 
 def test_recall_is_the_courses_model_on_less_than_the_courses_compute():

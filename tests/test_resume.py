@@ -1,17 +1,13 @@
 """
 Runs that stop and resume: the same bits and the same log as without a stop, wherever it came;
-another run's file or a damaged one refused; signals; and how often the file is written.
+another run's file or a damaged one refused; and how often the file is written.
 """
 
-import io
 import itertools
 import json
 import math
 import os
 import random
-import signal
-import sys
-import threading
 
 import numpy as np
 import pytest
@@ -22,70 +18,18 @@ from torch.utils.data import Dataset
 import trainer
 from conftest import BLOCK_SIZE, TINY_CORPUS
 from dataset import CharCorruptionDataset
-from model import GPT, GPTConfig
+from resuming import EPOCHS, STEPS, At, copied, die, interrupt, keeper, new_trainer, stop_at
 from runs import checkpoint, resume
 from runs.inputs import InputError
 from runs.resume import Checkpointer, Stopped, digest_of_code, digest_of_state
 from trainer import NotFiniteError, Trainer, TrainerConfig
-
-EPOCHS, STEPS = 3, 3  # five documents in batches of two
+from training import identical
 
 
 @pytest.fixture(autouse=True)
 def short_records(monkeypatch):
     """A record of the log every two steps: some end within an epoch, some span its end."""
     monkeypatch.setattr("runs.progress.STEPS_IN_A_RECORD", 2)
-
-
-def new_trainer(variant="vanilla", dataset=None, test_dataset=None, **changes):
-    torch.manual_seed(7)
-    dataset = dataset or CharCorruptionDataset(TINY_CORPUS, BLOCK_SIZE)
-    rates = dict.fromkeys(("embd_pdrop", "resid_pdrop", "attn_pdrop"), 0.3)
-    sizes = {"n_layer": 2, "n_head": 3, "n_embd": 6}
-    model = GPT(GPTConfig(dataset.vocab_size, BLOCK_SIZE, **sizes, **rates, **{variant: True}))
-    settings = {"max_epochs": EPOCHS, "batch_size": 2, "learning_rate": 1e-2, "seed": 3}
-    settings |= {"device": "cpu", "lr_decay": True, "warmup_tokens": 200, "final_tokens": 900}
-    return Trainer(model, dataset, test_dataset, TrainerConfig(**{**settings, **changes}))
-
-
-class At:
-    """A TensorBoard writer that does something when that step has been taken."""
-
-    def __init__(self, step, action):
-        self.step, self.action, self.scalars = step, action, []
-
-    def add_scalar(self, tag, value, step):
-        self.scalars.append((tag, value))
-        if tag == "train/lr" and step == self.step:
-            self.action()
-
-
-def interrupt():
-    signal.raise_signal(signal.SIGTERM)
-
-
-def die():
-    """Ends the run without a chance to write anything, as far as a process can for itself."""
-    raise ZeroDivisionError
-
-
-def keeper(tmp_path, **changes):
-    return Checkpointer(tmp_path / "run", **{"log_path": tmp_path / "run.log", **changes})
-
-
-def stop_at(tmp_path, step, variant="vanilla", settings=None, **changes):
-    """Leaves the files of a run that was stopped after that many steps."""
-    trainer = new_trainer(variant, writer=At(step, interrupt), **changes)
-    with pytest.raises(Stopped):
-        trainer.train(keeper(tmp_path, settings=settings))
-
-
-def copied(trainer):
-    return {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
-
-
-def identical(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def log_of(path):
@@ -495,79 +439,6 @@ def test_an_average_of_another_size_is_refused(tmp_path, name):
     next(kept for kept in averages if name in kept)[name] = torch.zeros(3)
     torch.save(state, tmp_path / "run")
     refused(tmp_path, name, optimizer=optimizer)
-
-
-# ---- signals --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("number", resume.SIGNALS)
-def test_a_signal_stops_the_run_after_its_step(number, tmp_path, capfd):
-    before = signal.getsignal(number)
-    trainer = new_trainer(writer=At(4, lambda: signal.raise_signal(number)))
-    with pytest.raises(Stopped) as caught:
-        trainer.train(keeper(tmp_path))
-    assert caught.value.number == number and isinstance(caught.value, KeyboardInterrupt)
-    assert f"{tmp_path}/run" in str(caught.value) and "epoch 2 step 1 of 3" in str(caught.value)
-    assert "stopping" in capfd.readouterr().err
-    assert torch.load(tmp_path / "run", weights_only=True)["trainer"]["step"] == 1
-    assert signal.getsignal(number) == before
-
-
-@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_signal_acts_at_once(tmp_path, first):
-    def twice():
-        signal.raise_signal(first)
-        signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(KeyboardInterrupt) as caught:
-        new_trainer(writer=At(4, twice)).train(keeper(tmp_path))
-    assert not isinstance(caught.value, Stopped)
-    assert torch.load(tmp_path / "run", weights_only=True)["trainer"]["step"] == 0
-
-
-class Printing(io.StringIO):
-    """A stream in the middle of a print, with no file behind it."""
-
-    def write(self, text):
-        raise RuntimeError("reentrant call")
-
-
-def test_a_signal_may_come_in_the_middle_of_a_print(tmp_path, monkeypatch):
-    def stop():
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "stderr", Printing())
-            interrupt()
-
-    with pytest.raises(Stopped):
-        new_trainer(writer=At(4, stop)).train(keeper(tmp_path))
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
-def test_signals_that_are_ignored_stay_so(tmp_path):
-    """nohup has SIGHUP ignored. conftest restores it."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    new_trainer(writer=At(4, lambda: signal.raise_signal(signal.SIGHUP))).train(keeper(tmp_path))
-    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-
-
-def test_signals_are_left_alone_afterwards_and_without_a_checkpointer(tmp_path):
-    before = [signal.getsignal(number) for number in resume.SIGNALS]
-    with pytest.raises(ZeroDivisionError):
-        new_trainer(writer=At(2, die)).train(keeper(tmp_path))
-    new_trainer().train(keeper(tmp_path))
-    with pytest.raises(KeyboardInterrupt) as caught:
-        new_trainer(writer=At(4, lambda: signal.raise_signal(signal.SIGINT))).train()
-    assert not isinstance(caught.value, Stopped)
-    assert [signal.getsignal(number) for number in resume.SIGNALS] == before
-
-
-def test_training_in_another_thread_works(tmp_path, variant, whole):
-    """Only the main thread can handle signals."""
-    trainer = new_trainer(variant)
-    thread = threading.Thread(target=trainer.train, args=(keeper(tmp_path),))
-    thread.start()
-    thread.join()
-    assert identical(copied(trainer), whole[0])
 
 
 def test_a_macs_random_state_is_kept(monkeypatch):

@@ -9,20 +9,12 @@ The numbers of right dev answers go to results/ablation.json after each training
 already, of the same data, variant and length, is not measured again.
 """
 
-import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from trainings import (  # puts src/ on the path
-    ROOT,
-    Records,
-    add_json,
-    add_seeds,
-    name_of,
-    pretrain,
-    right_answers,
-)
+# Puts src/ on the path.
+from trainings import ROOT, Records, name_of, new_parser, pretrain, right_answers
 
 # isort: split
 from arguments import whole_number
@@ -87,16 +79,15 @@ def carry_out(args):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Train without one ingredient at a time.")
+    words = "Train without one ingredient at a time."
+    parser = new_parser(words, seeds=3, json_name="ablation.json")
     parser.add_argument("--data", type=Path, default=ROOT, help="folder of the four data files")
     parser.add_argument("--variant", default="vanilla", choices=list(VARIANTS))
     parser.add_argument(
         "--epochs", type=whole_number(1), default=25, help="of pretraining; default 25"
     )
-    add_seeds(parser, 3)
     every = list(WITHOUT)
     parser.add_argument("--without", nargs="+", default=every, choices=every, help="default: all")
-    add_json(parser, "ablation.json")
     with command("ablation.py"):
         carry_out(parser.parse_args())
 

@@ -2,28 +2,20 @@
 Measures whether bfloat16 matmuls cost accuracy: it pretrains, finetunes and evaluates with several
 seeds in float32 and in bfloat16, by the quick recipe on the quick corpus.
 
-    python tools/experiments/precisions.py [--variants vanilla synthesizer] [--seeds 0 1 ... 9]
+    python tools/experiments/precisions.py [--variants NAME ...] [--seeds 0 1 ... 9]
 
 The numbers of right dev answers go to results/precisions.json after each training. What is there
 already is not measured again.
 """
 
-import argparse
 import subprocess
 import sys
 import tempfile
 from itertools import product
 from pathlib import Path
 
-from trainings import (  # puts src/ on the path
-    ROOT,
-    Records,
-    add_json,
-    add_seeds,
-    name_of,
-    pretrain,
-    right_answers,
-)
+# Puts src/ on the path.
+from trainings import ROOT, Records, name_of, new_parser, pretrain, right_answers
 
 # isort: split
 from attention import VARIANTS
@@ -48,11 +40,9 @@ def carry_out(args):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Train in float32 and in bfloat16.")
-    variants = ["vanilla", "synthesizer"]
-    parser.add_argument("--variants", nargs="+", default=variants, choices=list(VARIANTS))
-    add_seeds(parser, 10)
-    add_json(parser, "precisions.json")
+    words = "Train in float32 and in bfloat16."
+    parser = new_parser(words, seeds=10, json_name="precisions.json")
+    parser.add_argument("--variants", nargs="+", default=QUICK.variants(), choices=list(VARIANTS))
     with command("precisions.py"):
         carry_out(parser.parse_args())
 

@@ -1,5 +1,6 @@
 """What experiments that train several models share: trainings from Python, and records."""
 
+import argparse
 import json
 import sys
 import tempfile
@@ -60,15 +61,14 @@ def name_of(data):
     return name_of_data(data, {file: read_text(data / file) for file in SHA256})[0]
 
 
-def add_seeds(parser, count):
-    seeds, words = list(range(count)), f"default: 0 to {count - 1}"
-    of_seed = whole_number(0, 2**32 - 1)
-    parser.add_argument("--seeds", type=of_seed, nargs="+", default=seeds, help=words)
-
-
-def add_json(parser, name):
-    path = ROOT / "results" / name
-    parser.add_argument("--json", type=Path, default=path, help=f"default: results/{name}")
+def new_parser(description, seeds, json_name):
+    """With --seeds, from 0 by default, and --json, the file of the Records."""
+    parser = argparse.ArgumentParser(description=description)
+    of_seed = {"type": whole_number(0, 2**32 - 1), "default": list(range(seeds))}
+    parser.add_argument("--seeds", **of_seed, nargs="+", help=f"default: 0 to {seeds - 1}")
+    path = ROOT / "results" / json_name
+    parser.add_argument("--json", type=Path, default=path, help=f"default: results/{json_name}")
+    return parser
 
 
 class Records:

@@ -307,11 +307,10 @@ def of_ablations(records):
     return {"epochs": str(records[0]["epochs"])}
 
 
-def of_precisions(found):
-    float32, _, differences = measured.precision_cost(found)
-    mean, (low, high) = mean_of_seeds(differences)
+def of_precisions(pairs):
+    mean, (low, high) = mean_of_seeds([more - less for more, less in pairs])
     lower = {"lower": mean, "lower_low": low, "lower_high": high}
-    return {"seeds": str(len(float32))} | {name: f"{100 * x:.1f}" for name, x in lower.items()}
+    return {"seeds": str(len(pairs))} | {name: f"{100 * x:.1f}" for name, x in lower.items()}
 
 
 def of_resuming(one):

@@ -112,6 +112,13 @@ def ablated(records):
     return found
 
 
+def mean_and_range(shares):
+    """`50.0% (25.0–75.0%)`; of a single one `50.0%`."""
+    if len(shares) == 1:
+        return percent(*shares)
+    return f"{percent(statistics.fmean(shares))} ({between((min(shares), max(shares)))})"
+
+
 def mean_in_points(differences):
     """`2.0 (-3.0 to 7.0)`: the mean over seeds and its interval, if there are several."""
     if len(differences) == 1:
@@ -136,43 +143,23 @@ def ablation(found):
 
 
 def by_precision(records):
-    """{variant: {precision: {seed: dev accuracy}}}, of variants with two seeds in both."""
-    found = {}
+    """{variant: [(accuracy in float32, in bfloat16)]}, of seeds with both; two at least."""
+    shares, found = {}, {}
     for one in records:
-        of_variant = found.setdefault(one["variant"], {})
-        of_precision = of_variant.setdefault(one["precision"], {})
-        of_precision[one["seed"]] = one["correct"] / one["total"]
-    both = "float32", "bfloat16"
-    common = {
-        v: set.intersection(*(set(one.get(p, ())) for p in both)) for v, one in found.items()
-    }
-    return {variant: one for variant, one in found.items() if len(common[variant]) > 1}
-
-
-def mean_and_range(shares):
-    """`50.0% (25.0–75.0%)`; of a single one `50.0%`."""
-    if len(shares) == 1:
-        return percent(*shares)
-    return f"{percent(statistics.fmean(shares))} ({between((min(shares), max(shares)))})"
-
-
-def precision_cost(found):
-    """
-    Of a variant in by_precision(): accuracies in float32 and in bfloat16, seed by seed, and by how
-    much the first are higher.
-    """
-    seeds = sorted(found["float32"].keys() & found["bfloat16"].keys())
-    both = [[found[name][seed] for seed in seeds] for name in ("float32", "bfloat16")]
-    return *both, [more - less for more, less in zip(*both, strict=True)]
+        of_seed = shares.setdefault((one["variant"], one["seed"]), {})
+        of_seed[one["precision"]] = one["correct"] / one["total"]
+    for (variant, _), of_seed in shares.items():
+        if len(of_seed) == 2:
+            found.setdefault(variant, []).append((of_seed["float32"], of_seed["bfloat16"]))
+    return {variant: pairs for variant, pairs in found.items() if len(pairs) > 1}
 
 
 def precisions(records):
-    """Accuracies by the precision of training, over the seeds that were trained in both."""
+    """Accuracies by the precision of training."""
     lines = []
-    for variant, found in by_precision(records).items():
-        float32, bfloat16, lower = precision_cost(found)
-        cells = [variant, len(float32), mean_and_range(float32), mean_and_range(bfloat16)]
-        lines.append([*cells, mean_in_points(lower)])
+    for variant, pairs in by_precision(records).items():
+        cells = [variant, len(pairs), *map(mean_and_range, zip(*pairs, strict=True))]
+        lines.append([*cells, mean_in_points([more - less for more, less in pairs])])
     head = ["dev accuracy, mean and range", "seeds", "trained in float32", "in bfloat16"]
     return table([*head, "float32 is higher by, points (95% interval over seeds)"], *lines)
 

@@ -19,7 +19,6 @@ import measured
 import run_tables
 from analysis import READ, SHORTEST
 from load import load_runs
-from recipe import RECALL
 from run_tables import accuracy
 from tables import REPORTED, label_of, name_of, seeds
 
@@ -59,7 +58,6 @@ def page(runs, show=None, besides=None):
         "machines": run_tables.machines(runs),
         "shortest": SHORTEST,
         "read": READ,
-        "read_by_recall": RECALL.block_size - RECALL.dataset.HEADING - 3,
     }
     template = re.sub(r"{(\w+)}", lambda found: str(facts[found[1]]), template)
     head, *sections = re.split(r"^(?=## )", template, flags=re.MULTILINE)
