@@ -46,7 +46,7 @@ def test_only_rounding_differs_from_the_same_parameters(corpus, known_variant):
         assert max(differences["losses"]) < loss and max(differences["gradients"]) < gradient
     assert max(found["float32"]["gradients"]) > 0
     own = first_steps.each_on_its_way(corpus, RECIPE, known_variant, steps=7)
-    for way in ("float32", "plain, off"):
+    for way in ("float32", "baseline, off"):
         largest = max(abs(a - b) for a, b in zip(own[way], losses, strict=True))
         assert 0 < largest < 1e-3
 
@@ -73,31 +73,33 @@ def test_another_schedule_or_optimizer_is_found(corpus, monkeypatch, what):
     else:
         monkeypatch.setattr(first_steps, "baseline_optimizer", decays)
     found = first_steps.each_on_its_way(corpus, RECIPE, "vanilla", steps=4)
-    pairs = zip(found["plain, off"], found["float32"], strict=True)
+    pairs = zip(found["baseline, off"], found["float32"], strict=True)
     assert max(abs(a - b) for a, b in pairs) > 3e-3
 
 
 def test_own_random_numbers_change_little(data, corpus, known_variant):
-    text, ways = (data / "wiki.txt").read_text(encoding="utf-8"), ("plain", "fast")
+    text, ways = (data / "wiki.txt").read_text(encoding="utf-8"), ("baseline", "fast")
     arguments = text, corpus, RECIPE, known_variant, 12
     found = first_steps.own_numbers(*arguments, dict.fromkeys(ways, 2))
-    for plain, fast in zip(found["plain"], found["fast"], strict=True):
-        assert len(plain) == len(fast) == 12 and plain != fast
-        assert abs(sum(plain[2:]) - sum(fast[2:])) / 10 < 0.15
-    assert found["plain"][0] != found["plain"][1] and found["fast"][0] != found["fast"][1]
+    for slow, fast in zip(found["baseline"], found["fast"], strict=True):
+        assert len(slow) == len(fast) == 12 and slow != fast
+        assert abs(sum(slow[2:]) - sum(fast[2:])) / 10 < 0.15
+    assert found["baseline"][0] != found["baseline"][1] and found["fast"][0] != found["fast"][1]
     again = first_steps.own_numbers(*arguments[:-1], 2, dict.fromkeys(ways, 1))
     assert all(again[way][0] == found[way][0][:2] for way in ways)
 
 
-def test_the_command_keeps_the_records_of_other_variants(data, tmp_path):
+def test_the_command_keeps_the_records_of_other_variants_and_data(data, tmp_path):
     kept = tmp_path / "first_steps.json"
-    kept.write_text(json.dumps([{"variant": "vanilla"}, {"variant": "synthesizer"}]))
+    old = {"data": data.name, "recipe": "quick", "variant": "synthesizer"}
+    others = [{**old, "variant": "vanilla"}, {**old, "data": "course"}]
+    kept.write_text(json.dumps([others[0], old, others[1]]))
     script = ROOT / "tools" / "experiments" / "first_steps.py"
     words = ["--data", data, "--recipe", "quick", "--variants", "synthesizer", "--steps", "2"]
     words += ["--same_steps", "1", "--seeds", "1", "2", "--json", kept]
     subprocess.run([sys.executable, script, *words], check=True, stdout=subprocess.DEVNULL)
-    earlier, new = json.loads(kept.read_text(encoding="utf-8"))
-    assert earlier == {"variant": "vanilla"} and new["variant"] == "synthesizer"
-    assert new["data"] == data.name and len(new["in_each_step"]["float32"]["losses"]) == 1
+    *earlier, new = json.loads(kept.read_text(encoding="utf-8"))
+    assert earlier == others and old.items() <= new.items()
+    assert len(new["in_each_step"]["float32"]["losses"]) == 1
     assert all(len(losses) == 1 for losses in new["each_on_its_way"].values())
     assert [len(losses) for losses in new["own_numbers"]["fast"]] == [2, 2]

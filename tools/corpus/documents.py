@@ -7,14 +7,15 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
+from dataset import CharCorruptionDataset  # noqa: E402
 from recipe import COURSE  # noqa: E402
 
-# Pretraining reads at most this many characters of a document (CharCorruptionDataset): 112.
-READ = int(COURSE.block_size * 7 / 8)
+# Pretraining reads at most this many characters of a document (dataset.py): 112.
+READ = int(COURSE.block_size * CharCorruptionDataset.LONGEST)
 
-# A document of the quick corpus starts with "Entry for NAME". Its ten letters put the name where
-# the question "Where was NAME born?" has it. A small model that trains for minutes recalls a name
-# only at the positions where it has read it.
+# A document of the quick corpus starts with "Entry for NAME". These ten characters put the name
+# where the question "Where was NAME born?" has it. A small model that trains for minutes recalls a
+# name only at the positions where it has read it.
 QUICK_TITLE = "Entry for "
 
 

@@ -18,14 +18,12 @@ import sys
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
-from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 from runs.console import Parser, fail  # noqa: E402
 
 DEFAULT_OUT = ROOT / "data" / "cs224n"
-
 
 SHA256 = {
     "wiki.txt": "823bb536fca77c8b5a15b34b0dead6355d0cf1f806e822464bca28806c2fd055",
@@ -34,13 +32,6 @@ SHA256 = {
     "birth_test_inputs.tsv": "5ccd3b2a1682e0daf90d59488aef8805ef21b9d35795cc3bdabdea79d293aa1f",
 }
 
-
-class File(NamedTuple):
-    name: str
-    sha256: str
-
-
-FILES = tuple(File(*item) for item in SHA256.items())
 MOST_BYTES = 2**20  # the largest file has 419,253
 
 GITHUB = "https://raw.githubusercontent.com"

@@ -53,7 +53,7 @@ WITHOUT = {
 
 
 def for_epochs(recipe, epochs):
-    """The recipe with so many epochs of pretraining, in which the learning rate falls once."""
+    """The recipe with `epochs` epochs of pretraining, in which the learning rate falls once."""
     return replace(
         recipe, pretrain=replace(recipe.pretrain, max_epochs=epochs, decay_epochs=epochs)
     )
@@ -63,7 +63,7 @@ def carry_out(args):
     data, records = args.data.resolve(), Records(args.json)
     facts = {"data": name_of(data), "variant": args.variant, "epochs": args.epochs}
     for seed in args.seeds:
-        pretrained, seconds = None, 0.0
+        pretrained, seconds = None, 0
         with tempfile.TemporaryDirectory() as folder:
             params = Path(folder) / "pretrained.params"
             for without in args.without:
@@ -75,12 +75,13 @@ def carry_out(args):
                 if pretraining != pretrained:
                     seconds = pretrain(recipe, args.variant, data, seed, params)
                     pretrained = pretraining
-                records.add(key, *right_answers(recipe, args.variant, data, seed, params), seconds)
+                right = right_answers(recipe, args.variant, data, seed, params)
+                records.add(key, *right, seconds=seconds)
 
 
 def main():
     words = "Train without one ingredient at a time."
-    parser = new_parser(words, seeds=3, json_name="ablation.json")
+    parser = new_parser(words, seeds=range(3), json_name="ablation.json")
     parser.add_argument("--data", type=Path, default=ROOT, help="folder of the four data files")
     parser.add_argument("--variant", default="vanilla", choices=list(VARIANTS))
     parser.add_argument(

@@ -5,8 +5,9 @@ Measures how fast this project is compared with the baseline, tests/baseline.py.
     python tools/experiments/benchmark.py --data data/cs224n --rounds 3  other files, three times
 
 It measures pretraining, finetuning and evaluation by the course's recipe, each in a process of its
-own, baseline and fast in turn. It writes results/benchmark.json and keeps the rows
-there that it does not measure. tools/report makes tables of them. The machine should be idle.
+own, baseline and fast in turn. The machine should be idle. It writes results/benchmark.json, or
+--out FILE, and keeps the rows there that it does not measure. Those of another machine, of other
+data or of other versions need another FILE. tools/report makes tables of them.
 """
 
 import argparse
@@ -20,14 +21,14 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / name) for name in ("src", "tests", "tools/report")]
-import runs.startup  # noqa: E402, F401, before torch
+# Puts src/ on the path.
+from trainings import ROOT, name_of, new_model
 
 # isort: split
-import torch  # noqa: E402
-from torch.utils.data import DataLoader  # noqa: E402
+import torch
+from torch.utils.data import DataLoader
 
+sys.path.insert(0, str(ROOT / "tests"))
 import run  # noqa: E402
 from baseline import (  # noqa: E402
     BaselineGPT,
@@ -42,12 +43,11 @@ from dataset import NameDataset, parse_questions  # noqa: E402
 from fast.gradients import BatchGradient  # noqa: E402
 from fast.packing import row_lengths  # noqa: E402
 from machine import commit, hardware, versions  # noqa: E402
-from model import GPT, GPTConfig  # noqa: E402
 from recipe import RECIPES  # noqa: E402
 from reference import VARIANTS  # noqa: E402
 from runs.checkpoint import load_params  # noqa: E402
 from runs.device import choose_precision, multiplies_bfloat16  # noqa: E402
-from runs.inputs import read_text  # noqa: E402
+from runs.inputs import InputError, read_text  # noqa: E402
 
 TASKS = ("pretrain", "finetune", "evaluate")
 CPU = torch.device("cpu")
@@ -67,16 +67,10 @@ class Steps:
             self.ends.append(time.time())
 
 
-def make_model(variant, corpus, recipe):
-    flags = {variant: True}
-    return GPT(GPTConfig(corpus.vocab_size, recipe.block_size, **recipe.model_settings(), **flags))
-
-
 def work_fast(task, variant, data, files, recipe, precision, epochs):
     """Times at which run.py's steps end; of an evaluation, when its work starts and ends."""
-    run.set_seed(0)
     corpus = run.read_corpus(data / "wiki.txt", recipe.block_size)
-    model = make_model(variant, corpus, recipe)
+    model = new_model(recipe, variant, corpus, seed=0)
     if task == "evaluate":
         load_params(model, files / "finetune.params")
         start = time.time()
@@ -94,7 +88,7 @@ def work_fast(task, variant, data, files, recipe, precision, epochs):
     return steps.ends
 
 
-def work_plain(task, variant, data, files, recipe, precision, epochs):
+def work_baseline(task, variant, data, files, recipe, precision, epochs):
     """The same for the baseline, which is in float32."""
     torch.manual_seed(0)
     text = (data / "wiki.txt").read_text(encoding="utf-8")
@@ -112,7 +106,7 @@ def work_plain(task, variant, data, files, recipe, precision, epochs):
             answers.append(baseline_answer(model, known, stoi, itos))
         end = time.time()
         lines = "".join(f"{answer}\n" for answer in answers)
-        (files / "plain.predictions").write_text(lines, encoding="utf-8")
+        (files / "baseline.predictions").write_text(lines, encoding="utf-8")
         return [start, end]
     documents = baseline_documents(text, recipe.block_size)
     if task == "pretrain":
@@ -131,7 +125,7 @@ def work_plain(task, variant, data, files, recipe, precision, epochs):
         for step in steps:
             ends.append(time.time())
             tokens = step[1]
-    torch.save(model.state_dict(), files / "plain.params")
+    torch.save(model.state_dict(), files / "baseline.params")
     return ends
 
 
@@ -153,14 +147,11 @@ def measure(way, task, variant, data, files, recipe, precision, epochs):
     }
     command = [sys.executable, __file__, "--job", json.dumps(job)]
     start = time.time()
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    output = process.stdout.read()
-    if process.wait():
-        sys.exit(f"benchmark.py: error: {way} {task} failed:\n{output}")
+    process = subprocess.run(command, capture_output=True, text=True)
     whole = time.time() - start
-    ends, memory = json.loads(output.splitlines()[-1])
+    if process.returncode:
+        sys.exit(f"benchmark.py: error: {way} {task} failed:\n{process.stderr}")
+    ends, memory = json.loads(process.stdout.splitlines()[-1])
     steps = len(ends) // epochs if epochs > 1 else len(ends) - 1
     return {
         "whole": whole,
@@ -214,7 +205,7 @@ def sizes(data, variant, recipe):
         tokens = [int(row_lengths(y).sum()) for _, y in batches]
         made[task] = len(tokens), sum(tokens) / len(tokens)
     with torch.device("meta"):
-        model = make_model(variant, corpus, recipe)
+        model = new_model(recipe, variant, corpus, seed=0)
     linear = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
     return made, sum(module.weight.numel() for module in linear)
 
@@ -222,19 +213,18 @@ def sizes(data, variant, recipe):
 # Operations of torch's profiler by what they are for.
 KINDS = {
     "matmuls": "mm addmm bmm baddbmm",
-    "GELU, softmax, layer norm and loss": "gelu gelu_backward _softmax _softmax_backward_data "
+    "GELU, softmax, layer norm, loss": "gelu gelu_backward _softmax _softmax_backward_data "
     "native_layer_norm native_layer_norm_backward _log_softmax _log_softmax_backward_data "
     "nll_loss_forward nll_loss_backward",
-    "changes of type and of layout": "copy_ cat index_select index_fill_",
-    "sums, products and dropout element by element": "add add_ mul mul_ clamp_ sub_ sum "
-    "masked_fill_",
+    "type and layout conversions": "copy_ cat index_select index_fill_",
+    "element-wise operations": "add add_ mul mul_ clamp_ sub_ sum masked_fill_",
 }
 
 
 def profile_step(data, variant, recipe, precision):
     """{kind of operation: share of the time} of a pretraining step's passes on one core."""
     corpus = run.read_corpus(data / "wiki.txt", recipe.block_size)
-    model = make_model(variant, corpus, recipe).train()
+    model = new_model(recipe, variant, corpus, seed=0).train()
     cores = torch.get_num_threads()
     torch.set_num_threads(1)
     (x, y), *_ = DataLoader(corpus.at_epoch(0, 0), batch_size=recipe.pretrain.batch_size)
@@ -265,22 +255,35 @@ def ways(task):
     fast = ["float32"]
     if task != "evaluate" and multiplies_bfloat16(CPU):
         fast = ["bfloat16", "float32"]
-    return [("plain", "plain", "float32")] + [(name, "fast", name) for name in fast]
+    return [("baseline", "baseline", "float32")] + [(name, "fast", name) for name in fast]
 
 
-def measure_all(data, variants, tasks, rounds, recipe):
-    """The record of all measurements, round by round, and in a round each way in turn."""
-    record = {
+def new_record(data, recipe, path):
+    """
+    Where and when it is measured. Raises InputError if the file at `path` has other measurements
+    than of this machine, these data and these versions.
+    """
+    same = {
         "hardware": hardware(),
-        "commit": commit(),
-        "date": time.strftime("%Y-%m-%d"),
         "threads": torch.get_num_threads(),
         "versions": versions(),
-        "data": data.name if data != ROOT else "bundled",
+        "data": name_of(data),
         "recipe": recipe,
-        "matrix_peak": [],
-        "rows": [],
     }
+    record = {**same, "commit": commit(), "date": time.strftime("%Y-%m-%d")}
+    record |= {"matrix_peak": [], "different_answers": {}, "rows": []}
+    if path.exists():
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        for name, value in same.items():
+            if earlier[name] != value:
+                raise InputError(f"{path}: its {name} is {earlier[name]}, now {value}; give --out")
+        record = earlier | record | {key: earlier[key] for key in ("matrix_peak", "rows")}
+        record["different_answers"] = earlier["different_answers"]
+    return record
+
+
+def measure_all(record, data, variants, tasks, rounds, recipe):
+    """Adds all measurements, round by round, and in a round each way in turn."""
     for variant in variants:
         with tempfile.TemporaryDirectory() as folder:
             measured = {}
@@ -288,24 +291,25 @@ def measure_all(data, variants, tasks, rounds, recipe):
                 record["matrix_peak"].append(matrix_peak())
                 measure_round(Path(folder), data, variant, tasks, recipe, measured)
                 if "evaluate" in tasks:
-                    plain, fast = (
+                    baseline, fast = (
                         (Path(folder) / f"{way}.predictions").read_text("utf-8").splitlines()
-                        for way in ("plain", "fast")
+                        for way in ("baseline", "fast")
                     )
-                    differ = sum(a != b for a, b in zip(plain, fast, strict=True))
-                    record["questions"] = len(plain)
-                    answers = record.setdefault("different_answers", {})
-                    answers[variant] = answers.get(variant, 0) + differ
+                    differ = sum(a != b for a, b in zip(baseline, fast, strict=True))
+                    record["questions"] = len(fast)
+                    record["different_answers"][variant] = differ
         made, weights = sizes(data, variant, RECIPES[recipe])
+        record["rows"] = [
+            row for row in record["rows"] if row["variant"] != variant or row["task"] not in tasks
+        ]
         for (task, name), results in measured.items():
             steps, tokens = made.get(task, (1, None))
             row = {"variant": variant, "task": task, "way": name, "rounds": results}
             row |= {"steps": steps, "tokens": tokens, "weights": weights}
             row["commit"] = record["commit"]
-            if task == "pretrain" and name != "plain":
+            if task == "pretrain" and name != "baseline":
                 row["profile"] = profile_step(data, variant, RECIPES[recipe], name)
             record["rows"].append(row)
-    return record
 
 
 def measure_round(files, data, variant, tasks, recipe, measured):
@@ -317,7 +321,7 @@ def measure_round(files, data, variant, tasks, recipe, measured):
             if task not in tasks and name != ways(task)[-1][0]:
                 continue
             # The fast way takes memory from the system in its first epochs only.
-            epochs = 1 if way == "plain" or task == "evaluate" else 3
+            epochs = 1 if way == "baseline" or task == "evaluate" else 3
             result = measure(way, task, variant, data, files, recipe, precision, epochs)
             print(
                 f"{variant} {task} {name}: {result['unit']:.3f} s, "
@@ -326,22 +330,6 @@ def measure_round(files, data, variant, tasks, recipe, measured):
             )
             if task in tasks:
                 measured.setdefault((task, name), []).append(result)
-
-
-def with_earlier(record, path):
-    """The record, and rows of an earlier one on the same machine that were not measured now."""
-    if path.exists():
-        earlier = {"recipe": "course"} | json.loads(path.read_text(encoding="utf-8"))
-        same = ("hardware", "versions", "data", "recipe", "threads")
-        if all(earlier[key] == record[key] for key in same):
-            new = {(row["variant"], row["task"]) for row in record["rows"]}
-            kept = [row for row in earlier["rows"] if (row["variant"], row["task"]) not in new]
-            record["rows"] += kept
-            record["matrix_peak"] += earlier["matrix_peak"]
-            for key in ("questions", "different_answers"):
-                if key in earlier:
-                    record.setdefault(key, earlier[key])
-    return record
 
 
 def main():
@@ -355,14 +343,14 @@ def main():
     parser.add_argument("--job", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.job:
-        work = {"fast": work_fast, "plain": work_plain}[args.job.pop("way")]
+        work = {"fast": work_fast, "baseline": work_baseline}[args.job.pop("way")]
         changes = {name: Path(args.job[name]) for name in ("data", "files")}
         changes["recipe"] = RECIPES[args.job["recipe"]]
         print(json.dumps([work(**args.job | changes), peak_memory()]))
         return
-    work = args.data.resolve(), args.variants, args.tasks, args.rounds, args.recipe
-    record = measure_all(*work)
-    record = with_earlier(record, args.out)
+    data = args.data.resolve()
+    record = new_record(data, args.recipe, args.out)
+    measure_all(record, data, args.variants, args.tasks, args.rounds, args.recipe)
     args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

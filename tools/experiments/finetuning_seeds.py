@@ -3,63 +3,46 @@ Measures how much accuracy depends on the seed of finetuning: it finetunes the p
 a run with other seeds, and evaluates them.
 
     python tools/experiments/finetuning_seeds.py --data data/cs224n --run out/cs224n-seed0
-        [--recipe course] [--variants vanilla ...] [--seeds 1 2 3 4]
+        [--variants vanilla ...] [--seeds 1 2 3 4]
 
 --run is an output folder of run_all.sh. The numbers of right dev answers go to
-results/finetuning_seeds.json, beside those of other data, variants and runs.
+results/finetuning_seeds.json after each finetuning. What is there already is not measured again.
 """
 
-import argparse
-import json
 import re
 from pathlib import Path
 
-from trainings import ROOT, name_of, right_answers  # puts src/ on the path
+# Puts src/ on the path.
+from trainings import ROOT, Records, name_of, new_parser, right_answers
 
 # isort: split
 from attention import VARIANTS
-from machine import description
 from recipe import RECIPES
 from runs.console import command
 from runs.inputs import InputError, read_text
 
 
 def carry_out(args):
-    data, recipe = args.data.resolve(), RECIPES[args.recipe]
-    name = name_of(data)
-    found = re.search(r"\bseed=(\d+)", read_text(args.run / "settings"))
+    data, records = args.data.resolve(), Records(args.json)
+    found = re.match(r"recipe=(\w+) seed=(\d+) ", read_text(args.run / "settings"))
     if found is None:
-        raise InputError(f"{args.run / 'settings'}: names no seed; is it of run_all.sh?")
-    records = json.loads(args.json.read_text(encoding="utf-8")) if args.json.exists() else []
+        raise InputError(f"{args.run / 'settings'}: no recipe and seed; is it of run_all.sh?")
+    facts = {"data": name_of(data), "recipe": found[1], "pretraining_seed": int(found[2])}
     for variant in args.variants:
-        pretrained, right = args.run / f"{variant}.pretrain.params", []
+        pretrained = args.run / f"{variant}.pretrain.params"
         for seed in args.seeds:
-            correct, total = right_answers(recipe, variant, data, seed, pretrained)
-            right.append(correct)
-            print(f"{variant}, finetuned with seed {seed}: {correct} of {total}", flush=True)
-        key = {"data": name, "variant": variant, "pretraining_seed": int(found[1])}
-        records = [one for one in records if any(one[field] != key[field] for field in key)]
-        records.append(
-            {
-                **key,
-                "recipe": args.recipe,
-                "seeds": args.seeds,
-                "correct": right,
-                "total": total,
-                **description(),
-            }
-        )
-        args.json.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+            key = {**facts, "variant": variant, "seed": seed}
+            if not records.has(key):
+                recipe = RECIPES[found[1]]
+                records.add(key, *right_answers(recipe, variant, data, seed, pretrained))
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Finetune with other seeds and evaluate.")
+    words = "Finetune with other seeds and evaluate."
+    parser = new_parser(words, seeds=range(1, 5), json_name="finetuning_seeds.json")
     parser.add_argument("--data", type=Path, default=ROOT, help="folder of the four data files")
     parser.add_argument("--run", type=Path, required=True, help="output folder of run_all.sh")
-    parser.add_argument("--recipe", default="course", choices=list(RECIPES))
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4], help="of finetuning")
-    parser.add_argument("--json", type=Path, default=ROOT / "results" / "finetuning_seeds.json")
     with command("finetuning_seeds.py"):
         carry_out(parser.parse_args())
 

@@ -24,14 +24,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / name) for name in ("src", "tests", "tools/corpus", "tools/report")]
-import run  # noqa: E402, before torch
+# Puts src/ on the path.
+from trainings import ROOT, name_of, new_model
 
 # isort: split
-import torch  # noqa: E402
-from torch.utils.data import DataLoader  # noqa: E402
+import torch
+from torch.utils.data import DataLoader
 
+sys.path.insert(0, str(ROOT / "tests"))
+import run  # noqa: E402
 from baseline import (  # noqa: E402
     BaselineGPT,
     baseline_documents,
@@ -40,11 +41,8 @@ from baseline import (  # noqa: E402
     vocabulary,
 )
 from fast.gradients import BatchGradient  # noqa: E402
-from fetch_data import SHA256  # noqa: E402
 from machine import commit, hardware, versions  # noqa: E402
-from model import GPT, GPTConfig  # noqa: E402
 from recipe import RECIPES  # noqa: E402
-from record import name_of_data  # noqa: E402
 from reference import VARIANTS  # noqa: E402
 from runs.device import multiplies_bfloat16  # noqa: E402
 
@@ -67,12 +65,6 @@ class Losses:
             self.losses.append(value)
             if len(self.losses) == self.steps:
                 raise Enough
-
-
-def fast_model(corpus, recipe, variant, seed):
-    run.set_seed(seed)
-    flags = {variant: True}
-    return GPT(GPTConfig(corpus.vocab_size, recipe.block_size, **recipe.model_settings(), **flags))
 
 
 def fast_losses(corpus, model, recipe, steps, precision, seed):
@@ -125,7 +117,7 @@ def in_each_step(corpus, recipe, variant, steps):
     length of the gradients' difference relative to the baseline's gradient}}.
     """
     recipe = replace(recipe, dropout=0.0)
-    fast = fast_model(corpus, recipe, variant, seed=0).train()
+    fast = new_model(recipe, variant, corpus, seed=0).train()
     baseline = baseline_model(corpus.vocab_size, recipe, variant)
     baseline.load_state_dict(fast.state_dict())
     loaders = (DataLoader(one, batch_size=recipe.pretrain.batch_size) for one in epochs_of(corpus))
@@ -154,16 +146,19 @@ def in_each_step(corpus, recipe, variant, steps):
 
 
 def each_on_its_way(corpus, recipe, variant, steps):
-    """{precision: losses} of the fast way; "plain, off": of the baseline from parameters OFF."""
+    """
+    {precision: losses} of the fast way; "baseline, off": of the baseline from
+    parameters that differ by OFF.
+    """
     recipe, found = replace(recipe, dropout=0.0), {}
     for precision in precisions():
-        model = fast_model(corpus, recipe, variant, seed=0)
+        model = new_model(recipe, variant, corpus, seed=0)
         found[precision] = fast_losses(corpus, model, recipe, steps, precision, seed=0)
     model = baseline_model(corpus.vocab_size, recipe, variant)
-    model.load_state_dict(fast_model(corpus, recipe, variant, seed=0).state_dict())
+    model.load_state_dict(new_model(recipe, variant, corpus, seed=0).state_dict())
     for parameter in model.parameters():
         parameter.data *= 1 + OFF * torch.randn_like(parameter)
-    found["plain, off"] = baseline_losses(model, recipe, steps, epochs_of(corpus))
+    found["baseline, off"] = baseline_losses(model, recipe, steps, epochs_of(corpus))
     return found
 
 
@@ -172,16 +167,16 @@ def own_numbers(text, corpus, recipe, variant, steps, seeds):
     {way: [losses of each seed from 0]}, with dropout. The fast way chooses its precision. seeds:
     {way: number of seeds}.
     """
-    found = {"plain": [], "fast": []}
-    for seed in range(seeds["plain"]):
+    found = {"baseline": [], "fast": []}
+    for seed in range(seeds["baseline"]):
         random.seed(seed)
         torch.manual_seed(seed)
         documents = baseline_documents(text, recipe.block_size)
         model = baseline_model(len(vocabulary(text)), recipe, variant)
         epochs = itertools.repeat(documents)
-        found["plain"].append(baseline_losses(model, recipe, steps, epochs, workers=2))
+        found["baseline"].append(baseline_losses(model, recipe, steps, epochs, workers=2))
     for seed in range(seeds["fast"]):
-        model = fast_model(corpus, recipe, variant, seed)
+        model = new_model(recipe, variant, corpus, seed)
         found["fast"].append(fast_losses(corpus, model, recipe, steps, "auto", seed))
     return found
 
@@ -195,7 +190,7 @@ def compare(data, recipe, variant, steps, same_steps, seeds):
     text = (data / "wiki.txt").read_text(encoding="utf-8")
     corpus = run.read_corpus(data / "wiki.txt", recipe.block_size)
     losses, differences = in_each_step(corpus, recipe, variant, same_steps)
-    ways = {"plain": losses, **each_on_its_way(corpus, recipe, variant, same_steps)}
+    ways = {"baseline": losses, **each_on_its_way(corpus, recipe, variant, same_steps)}
     own = own_numbers(text, corpus, recipe, variant, steps, seeds)
     return {
         "variant": variant,
@@ -228,18 +223,18 @@ def main():
     parser.add_argument("--json", type=Path, help="write to this file, beside other variants")
     args = parser.parse_args()
     data = args.data.resolve()
-    name, _ = name_of_data(data, {file: (data / file).read_text("utf-8") for file in SHA256})
-    facts = {"data": name, "recipe": args.recipe, "hardware": hardware(), "commit": commit()}
-    facts["versions"] = versions()
-    seeds = dict(zip(("plain", "fast"), args.seeds, strict=True))
+    same = {"data": name_of(data), "recipe": args.recipe}
+    facts = {**same, "hardware": hardware(), "commit": commit(), "versions": versions()}
+    seeds = dict(zip(("baseline", "fast"), args.seeds, strict=True))
     for variant in args.variants:
         found = compare(data, RECIPES[args.recipe], variant, args.steps, args.same_steps, seeds)
         record = found | facts
         print(json.dumps(record), flush=True)
         if args.json:
             before = json.loads(args.json.read_text("utf-8")) if args.json.exists() else []
-            kept = [*(one for one in before if one["variant"] != variant), record]
-            text = ",\n".join(map(json.dumps, kept))
+            key = (same | {"variant": variant}).items()
+            kept = [one for one in before if not key <= one.items()]
+            text = ",\n".join(map(json.dumps, [*kept, record]))
             args.json.write_text(f"[\n{text}\n]\n", encoding="utf-8")
 
 

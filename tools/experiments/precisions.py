@@ -36,12 +36,13 @@ def carry_out(args):
             if not records.has(key):
                 training = QUICK, variant, data, seed, params
                 seconds = pretrain(*training, precision=precision)
-                records.add(key, *right_answers(*training, precision=precision), seconds)
+                right = right_answers(*training, precision=precision)
+                records.add(key, *right, seconds=seconds)
 
 
 def main():
     words = "Train in float32 and in bfloat16."
-    parser = new_parser(words, seeds=10, json_name="precisions.json")
+    parser = new_parser(words, seeds=range(10), json_name="precisions.json")
     parser.add_argument("--variants", nargs="+", default=QUICK.variants(), choices=list(VARIANTS))
     with command("precisions.py"):
         carry_out(parser.parse_args())

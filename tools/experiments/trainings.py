@@ -30,7 +30,7 @@ def new_model(recipe, variant, dataset, seed):
 
 def pretrain(recipe, variant, data, seed, params, **settings):
     """
-    Writes the parameters of a pretrained model. Returns the seconds that it took.
+    Writes the parameters of a pretrained model. Returns the seconds that it took, rounded.
 
     data: the folder of the data files; settings: of TrainerConfig.
     """
@@ -40,7 +40,7 @@ def pretrain(recipe, variant, data, seed, params, **settings):
     _, trainer = run.pretrain(dataset, recipe.block_size, model, recipe=recipe, **settings)
     trainer.train()
     save_params(model, params)
-    return time.perf_counter() - start
+    return round(time.perf_counter() - start)
 
 
 def right_answers(recipe, variant, data, seed, params, **settings):
@@ -62,10 +62,12 @@ def name_of(data):
 
 
 def new_parser(description, seeds, json_name):
-    """With --seeds, from 0 by default, and --json, the file of the Records."""
+    """With --seeds, a range by default, and --json, the file of the Records."""
     parser = argparse.ArgumentParser(description=description)
-    of_seed = {"type": whole_number(0, 2**32 - 1), "default": list(range(seeds))}
-    parser.add_argument("--seeds", **of_seed, nargs="+", help=f"default: 0 to {seeds - 1}")
+    of_seed = {"type": whole_number(0, 2**32 - 1), "default": list(seeds)}
+    parser.add_argument(
+        "--seeds", **of_seed, nargs="+", help=f"default: {seeds[0]} to {seeds[-1]}"
+    )
     path = ROOT / "results" / json_name
     parser.add_argument("--json", type=Path, default=path, help=f"default: results/{json_name}")
     return parser
@@ -86,9 +88,8 @@ class Records:
             print(f"{', '.join(map(str, key.values()))}: measured before")
         return found
 
-    def add(self, key, correct, total, seconds):
+    def add(self, key, correct, total, **facts):
         """Writes another one, with the machine and the commit, and says the result."""
         print(f"{', '.join(map(str, key.values()))}: {correct} of {total}", flush=True)
-        result = {"correct": correct, "total": total, "seconds": round(seconds)}
-        self.all.append({**description(), **key, **result})
+        self.all.append({**description(), **key, "correct": correct, "total": total, **facts})
         self.path.write_text(json.dumps(self.all, indent=1) + "\n", encoding="utf-8")

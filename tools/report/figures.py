@@ -6,9 +6,10 @@ Groups:
 
     DATA                     course, bundled, quick: london, best_guess, questions, minutes …
     DATA.ROW                 ROW: none (vanilla without pretraining), or a pretrained variant
-    finetuning_seeds.DATA.VARIANT.SEED, first_steps.VARIANT.WAY, benchmark.VARIANT.TASK.WAY …
-    corpus, kills, fuzz, benchmark, resume_cost.VARIANT, ablation.VARIANT, precisions.VARIANT: from
-                             the JSON file of that name
+    finetuning_seeds.DATA.VARIANT.SEED, first_steps.DATA.VARIANT.WAY
+    benchmark.VARIANT.TASK.WAY
+    corpus, kills, fuzz, benchmark, ablation.VARIANT, precisions.VARIANT: from the JSON file of
+                             that name
 
 A share S comes with S_low and S_high, its 95% interval, and S_count of S_total.
 """
@@ -21,6 +22,7 @@ import analysis
 import invented
 import logs
 import measured
+import report
 from intervals import Share, accuracy_interval, mean_of_seeds, ranking_interval, ranking_quality
 from load import having, load_runs, rows_in
 from run_tables import best_guess
@@ -39,22 +41,20 @@ class Figures(dict):
             for row in rows_in(runs):
                 name = "none" if row == "vanilla.nopretrain" else row.removesuffix(".pretrain")
                 self.add(f"{data}.{name}", *(partial(make, runs, row) for make in OF_ROW))
-        for one in records.get("finetuning_seeds", ()):
-            name = f"{one['data']}.{one['variant']}.{one['pretraining_seed']}"
-            runs = by_data.get(one["data"], ())
-            self.add(f"finetuning_seeds.{name}", partial(of_finetuning, one, runs))
-        for one in records.get("first_steps", ()):
-            for way in one["in_each_step"]:
-                self.add(f"first_steps.{one['variant']}.{way}", partial(of_first_steps, one, way))
+            tuned = report.of_runs(records, "finetuning_seeds", runs)
+            for key, shares in measured.finetuned_shares(tuned, runs).items():
+                name = ".".join(map(str, (data, *key)))
+                self.add(f"finetuning_seeds.{name}", partial(of_finetuning, *shares))
+            for one in report.of_runs(records, "first_steps", runs):
+                for way in one["in_each_step"]:
+                    name = f"first_steps.{data}.{one['variant']}.{way}"
+                    self.add(name, partial(of_first_steps, one, way))
         for file, record in records.items():
             if file.partition(".")[0] == "benchmark":
                 self.add(file, partial(of_benchmark, record))
                 for row in record["rows"]:
                     name = f"{row['variant']}.{row['task']}.{row['way']}"
                     self.add(f"{file}.{name}", partial(of_measurement, record, row))
-        for one in records.get("resume_cost", {"rows": ()})["rows"]:
-            if one["recipe"] == "course":
-                self.add(f"resume_cost.{one['variant']}", partial(of_resuming, one))
         for variant, found in measured.ablated(records.get("ablation", ())).items():
             self.add(f"ablation.{variant}", partial(of_ablation, found))
         if "ablation" in records:
@@ -152,13 +152,11 @@ def of_training(runs, row):
     if not trainings:
         return {}
     log = trainings[0]
-    losses = logs.epoch_losses(log)
     found = {
         "pretrain_minutes": span([one[-1]["seconds"] / 60 for one in trainings], ".0f"),
         "steps": f"{log[-1]['step']:,}",
         "epochs": str(log[-1]["epoch"]),
         "loss_last": span([logs.epoch_losses(one)[-1] for one in trainings], ".3f"),
-        "loss_half": f"{losses[max(1, round(len(losses) / 2)) - 1]:.3f}",
     }
     rising = [phase for phase in logs.phases(log) if phase[0] == "rises"]
     if rising:  # the plateau in the middle of training
@@ -183,12 +181,6 @@ def of_recall(runs, row):
     if analysis.people(runs, row):
         shares |= analysis.ladder(runs, row)
         shares["name"] = analysis.share_of(runs, row, "name")
-        for name, *rungs in (
-            ("known_right", "document", "question"),
-            ("right_known", "question", "document"),
-            ("sentence_right", "sentence", "question"),
-        ):
-            shares[name] = analysis.crossed(runs, row, *rungs)
         names = (*(f"ends_{last}" for _, last in analysis.ENDS), "shown", "not_shown")
         for name, holds in zip(names, analysis.EARLY_GROUPS.values(), strict=True):
             right, known, _ = analysis.early_shares(runs, row, holds)
@@ -214,7 +206,7 @@ def of_calibration(runs, row):
     found["wrong_above_half"] = percent(1 - statistics.fmean(above)) if above else "–"
     interval = ranking_interval(analysis.by_question(runs, row))
     found |= bounded("auroc", ranking_quality(pairs), interval)
-    for coverage in (0.05, 0.1, 0.2, 0.5):
+    for coverage in (0.05, 0.2):
         point = analysis.at_coverage(pairs, coverage)
         if point:
             count = round(point[0] * len(pairs))
@@ -255,47 +247,31 @@ OF_ROW = (of_accuracy, of_training, of_recall, of_calibration, of_invented)
 # ---- of the JSON files -----------------------------------------------------------------------
 
 
-def of_finetuning(one, runs):
-    own, others = measured.finetuned_shares(one, runs)
+def of_finetuning(own, others):
     shares = others if own is None else [own, *others]
-    return {
-        "mean": percent(statistics.fmean(shares)),
-        "lowest": percent(min(shares)),
-        "highest": percent(max(shares)),
-        "deviation": f"{100 * statistics.stdev(shares):.1f}",
-        "seeds": str(len(shares)),
-    }
+    return {"lowest": percent(min(shares)), "highest": percent(max(shares))}
 
 
 def of_first_steps(one, way):
     """leap: the step with the largest difference of the losses, if each goes its own way."""
     same, own = one["in_each_step"][way], one["each_on_its_way"]
-    off = [abs(a - b) for a, b in zip(own["plain"], own[way], strict=True)]
+    off = [abs(a - b) for a, b in zip(own["baseline"], own[way], strict=True)]
     leap = off.index(max(off))
     return {
         "loss": f"{max(same['losses']):.1g}",
         "gradient": f"{max(same['gradients']):.1g}",
         "gradient_median": f"{statistics.median(same['gradients']):.1g}",
-        "steps": str(len(off)),
         "leap": str(leap + 1),
         "before_leap": f"{max(off[:leap], default=0):.1g}",
         "leap_here": f"{own[way][leap]:.2f}",
-        "leap_baseline": f"{own['plain'][leap]:.2f}",
+        "leap_baseline": f"{own['baseline'][leap]:.2f}",
     }
 
 
 def of_benchmark(record):
-    different, questions = record.get("different_answers", {}), record.get("questions", 0)
-    rounds = [
-        len(row["rounds"])
-        for row in record["rows"]
-        if row["task"] == "evaluate" and row["way"] != "plain" and row["variant"] in different
-    ]
-    return {
-        "answers": str(sum(rounds) * questions),
-        "different_answers": str(sum(different.values())),
-        "questions": str(questions),
-    }
+    different = record["different_answers"]
+    answers = str(sum(different.values()))
+    return {"different_answers": answers, "questions": str(record.get("questions", 0))}
 
 
 def of_ablation(found):
@@ -313,20 +289,11 @@ def of_precisions(pairs):
     return {"seeds": str(len(pairs))} | {name: f"{100 * x:.1f}" for name, x in lower.items()}
 
 
-def of_resuming(one):
-    return {"percent": f"{one['percent']:.2f}%", "megabytes": f"{one['megabytes']:.0f}"}
-
-
 def of_measurement(record, row):
-    found = {
+    return {
         "seconds": f"{statistics.median(measured.seconds_of(row)):.3g}",
         "ratio": f"{measured.ratio(record, row):.1f}×",
     }
-    if row["tokens"]:
-        found["mfu"] = f"{measured.utilisation(record, row):.0%}"
-        at_most = measured.ratio(record, row) / measured.utilisation(record, row)
-        found["limit"] = f"{at_most:.1f}×"
-    return found
 
 
 PARTS = {"kills": list, "fuzz": dict.values, "corpus": lambda record: [record]}

@@ -19,7 +19,7 @@ class Row:
     invented: list  # to questions about invented people
     predictions: dict  # {"dev": places, "test": …, "beam": …}
     logs: dict  # {"pretrain": lines of the training's log, "finetune": …}
-    recall: list = field(default_factory=list)  # completions; empty in older records
+    recall: list = field(default_factory=list)  # completions; empty without pretraining
 
     def correct(self):
         """1 or 0 for each dev question."""
@@ -37,9 +37,7 @@ class Run:
 
     @property
     def data(self):
-        """The name of the data, with the recipe if it is not the data's own: `course-recall`."""
-        name, recipe = self.facts["data"]["name"], self.facts["recipe"]
-        return name if recipe in ("course", "quick") else f"{name}-{recipe}"
+        return with_recipe(self.facts["data"]["name"], self.facts["recipe"])
 
     @property
     def seed(self):
@@ -66,6 +64,11 @@ class Run:
         """Wall time of a row's stages; of all rows without `row`."""
         rows = [row] if row else self.facts["rows"]
         return sum(stage["seconds"] for name in rows for stage in self.stages(name)) / 60
+
+
+def with_recipe(data, recipe):
+    """The name of the data, with the recipe if it is not the data's own: `course-recall`."""
+    return data if recipe in ("course", "quick") else f"{data}-{recipe}"
 
 
 def having(runs, row):

@@ -1,6 +1,6 @@
 """
 The tables about the JSON files in results/: benchmark, first steps, finetuning seeds, ablation,
-precisions, kills, fuzz, the resume file's cost, and the corpus. results/README.md explains them.
+precisions, kills, fuzz, and the corpus. results/README.md explains them.
 """
 
 import json
@@ -22,22 +22,29 @@ def load(results):
 # ---- finetuning seeds, first steps -----------------------------------------------------------
 
 
-def finetuned_shares(one, runs):
-    """The accuracies of a record: that of the run itself (None if it is not kept), the others."""
-    found = having(runs, f"{one['variant']}.pretrain")
-    own = [run.rows for run in found if run.seed == one["pretraining_seed"]]
-    share = statistics.fmean(own[0][f"{one['variant']}.pretrain"].correct()) if own else None
-    return share, [count / one["total"] for count in one["correct"]]
+def finetuned_shares(records, runs):
+    """
+    {(variant, seed of pretraining): (the accuracy of the run itself, None if it is not kept; those
+    with other seeds of finetuning)}; runs: those of the same data.
+    """
+    found = {}
+    for one in records:
+        variant, seed = key = one["variant"], one["pretraining_seed"]
+        if key not in found:
+            row = f"{variant}.pretrain"
+            own = [run.rows[row].correct() for run in having(runs, row) if run.seed == seed]
+            found[key] = statistics.fmean(own[0]) if own else None, []
+        found[key][1].append(one["correct"] / one["total"])
+    return found
 
 
 def finetuning_seeds(records, runs):
-    """The same pretrained models, finetuned with other seeds; runs: those of the same data."""
+    """The same pretrained models, finetuned with other seeds."""
     lines = []
-    for one in records:
-        own, others = finetuned_shares(one, runs)
+    for (variant, seed), (own, others) in finetuned_shares(records, runs).items():
         shares = others if own is None else [own, *others]
         deviation = f"{100 * statistics.stdev(shares):.1f} points" if len(shares) > 1 else "–"
-        cells = [label_of(f"{one['variant']}.pretrain"), one["pretraining_seed"], percent(own)]
+        cells = [label_of(f"{variant}.pretrain"), seed, percent(own)]
         cells += [", ".join(map(percent, others)), percent(statistics.fmean(shares)), deviation]
         lines.append(cells)
     head = ["the same pretrained model", "pretraining seed", "dev accuracy of that run"]
@@ -45,7 +52,7 @@ def finetuning_seeds(records, runs):
     return table(head, *lines) if lines else ""
 
 
-WAYS = {"plain": "baseline", "plain, off": "baseline, parameters changed by 1e-7"}
+WAYS = {"baseline": "baseline", "baseline, off": "baseline, parameters changed by 1e-7"}
 
 
 def first_steps(records):
@@ -54,18 +61,18 @@ def first_steps(records):
     for one in records:
         losses = one["each_on_its_way"]
         for way in losses:
-            if way == "plain":
+            if way == "baseline":
                 continue
             same, cells = one["in_each_step"].get(way), ["–"] * 3
             if same:
                 gradients = same["gradients"]
                 found = (max(same["losses"]), statistics.median(gradients), max(gradients))
                 cells = [f"{figure:.1g}" for figure in found]
-            off = [abs(a - b) for a, b in zip(losses["plain"], losses[way], strict=True)]
+            off = [abs(a - b) for a, b in zip(losses["baseline"], losses[way], strict=True)]
             cells += [f"{max(off[:steps]):.1g}" for steps in (5, 10, len(off))]
             lines.append([one["variant"], WAYS.get(way, f"this code, {way}"), *cells])
     head = ["", "", "each step: loss, largest", "gradient, median", "gradient, largest"]
-    head += ["own way: loss, first 5 steps", "first 10", "all"]
+    head += ["continued: loss, first 5 steps", "first 10", "all"]
     return table(head, *lines) if lines else ""
 
 
@@ -166,13 +173,6 @@ def precisions(records):
 
 # ---- speed -----------------------------------------------------------------------------------
 
-KINDS = {
-    "matmuls": "matmuls",
-    "GELU, softmax, layer norm and loss": "GELU, softmax, layer norm, loss",
-    "changes of type and of layout": "type and layout conversions",
-    "sums, products and dropout element by element": "element-wise operations",
-}
-
 
 def seconds_of(row):
     """The seconds of an epoch, or of an evaluation, in each round."""
@@ -181,7 +181,7 @@ def seconds_of(row):
 
 def ratio(benchmark, row):
     """The speed-up over the baseline in the same round, the median over rounds."""
-    key = (row["variant"], row["task"], "plain")
+    key = (row["variant"], row["task"], "baseline")
     slow = next(
         one for one in benchmark["rows"] if (one["variant"], one["task"], one["way"]) == key
     )
@@ -191,14 +191,10 @@ def ratio(benchmark, row):
 
 def utilisation(benchmark, row):
     """Model FLOPs utilisation: matmuls with weights (6 FLOPs a weight and token) over the peak."""
-    dtype = "float32" if row["way"] == "plain" else row["way"]
+    dtype = "float32" if row["way"] == "baseline" else row["way"]
     peak = max(peaks[dtype] for peaks in benchmark["matrix_peak"])
     flops = 6 * row["weights"] * row["tokens"] * row["steps"]
     return flops / statistics.median(seconds_of(row)) / peak
-
-
-def way_of(row):
-    return "baseline" if row["way"] == "plain" else row["way"]
 
 
 def speed(benchmark):
@@ -219,7 +215,7 @@ def speed(benchmark):
         )
         cells += [f"{whole:.1f}", "–" if row["task"] == "evaluate" else f"{first:.1f}"]
         cells.append(f"{memory / 2**20:,.0f}")
-        lines.append([f"{row['variant']}, {tasks[row['task']]}", way_of(row), *cells])
+        lines.append([f"{row['variant']}, {tasks[row['task']]}", row["way"], *cells])
     head = ["", "", "seconds", "speed-up", "tokens/s", "MFU", "whole command, s"]
     return table([*head, "first step after, s", "memory, MB"], *lines)
 
@@ -233,7 +229,8 @@ def profile(benchmark):
             cells = [f"{share:.0%}" for share in shares]
             cells += [f"{ratio(benchmark, row) / limit:.1f}×" for limit in limits]
             lines.append([f"{row['variant']}, {row['way']}", *cells])
-    head = ["a pretraining step", *KINDS.values(), "rest (random bits, Python)"]
+            kinds = row["profile"].keys()
+    head = ["a pretraining step", *kinds, "rest (random bits, Python)"]
     return table([*head, "speed-up by matmuls alone", "speed-up at 100% MFU"], *lines)
 
 
@@ -242,7 +239,7 @@ def speed_elsewhere(benchmarks):
     columns = [{"matmul peak": peak_of(benchmark)} for benchmark in benchmarks]
     for benchmark, column in zip(benchmarks, columns, strict=True):
         for row in benchmark["rows"]:
-            if row["way"] != "plain":
+            if row["way"] != "baseline":
                 name = f"{row['variant']}, {row['task']}, {row['way']}"
                 column[name] = f"{ratio(benchmark, row):.1f}×"
     names = dict.fromkeys(name for column in columns for name in column)
@@ -285,12 +282,10 @@ def kills(records):
 
 READERS = {
     "corpus": "pretraining corpus",
-    "examples": "files of dataset.py",
     "finetuning": "finetuning corpus",
     "evaluation": "questions",
     "places": "answers to score",
     "parameters": "parameter files",
-    "resuming": "resume files",
     "command": "command lines",
 }
 
@@ -303,21 +298,6 @@ def fuzz(record):
         lines.append([READERS.get(name, name), *(f"{count:,}" for count in counts)])
     head = ["generated inputs", "inputs", "accepted", "refused in one line"]
     return table([*head, "different lines", "anything else"], *lines)
-
-
-def resume_cost(record):
-    lines = [
-        [
-            f"{one['variant']}, recipe {one['recipe']}",
-            one["megabytes"],
-            one["writings"],
-            f"{one['seconds']:.0f}",
-            f"{one['percent']:.2f}%",
-        ]
-        for one in record["rows"]
-    ]
-    head = ["resume file of a pretraining", "MB", "times written", "in seconds"]
-    return table([*head, "share of the time"], *lines)
 
 
 def corpus(record):

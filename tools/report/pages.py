@@ -8,8 +8,8 @@ Fills the tables and figures of README.md, docs/*.md and results/README.md from 
 On a page, a table stands between the lines `<!-- table: NAME -->` and `<!-- end -->`. A figure
 stands directly before its name: `22.8%<!--= course.vanilla.dev -->`. A figure has no spaces.
 
-Table names: results, bundled, quick (the results tables), speed, profile, speed_elsewhere,
-ablation.VARIANT, precisions, kills, fuzz, resume_cost, corpus; DATA.TABLE for each table of the
+Table names: results (README's), quick, speed, profile, speed_elsewhere,
+ablation.VARIANT, precisions, kills, fuzz, corpus; DATA.TABLE for each table of the
 page results/DATA/README.md.
 """
 
@@ -23,7 +23,7 @@ import measured
 import report
 import run_tables
 from figures import Figures, span
-from load import having, load_runs, rows_in
+from load import load_runs
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = re.compile(r"^<!-- table: (\S+) -->\n(?:(?!<!-- table:).*\n)*?<!-- end -->$", re.MULTILINE)
@@ -40,12 +40,10 @@ def tables(results):
         for name, make in report.tables_of(runs, records).items():
             found[f"{data}.{name}"] = make
     if "course" in by_data:
-        found["results"] = partial(results_table, by_data["course"])
-    if "bundled" in by_data:
-        found["bundled"] = partial(results_table, by_data["bundled"])
+        found["results"] = partial(run_tables.accuracy, by_data["course"], sources=1)
     if "quick" in by_data:
         found["quick"] = partial(quick_table, by_data["quick"])
-    for name in ("precisions", "kills", "fuzz", "resume_cost", "corpus"):
+    for name in ("precisions", "kills", "fuzz", "corpus"):
         if name in records:
             found[name] = partial(getattr(measured, name), records[name])
     for variant, accuracies in measured.ablated(records.get("ablation", ())).items():
@@ -56,17 +54,6 @@ def tables(results):
         benchmarks = [one for name, one in records.items() if name.startswith("benchmark")]
         found["speed_elsewhere"] = partial(measured.speed_elsewhere, benchmarks)
     return found
-
-
-def results_table(runs):
-    """The table of accuracies with one column of reported figures, and the machine."""
-    minutes = []
-    for row in rows_in(runs):
-        logs = [run.rows[row].logs.get("pretrain") for run in having(runs, row)]
-        took = [log[-1]["seconds"] / 60 for log in logs if log]
-        minutes += [f"{row.partition('.')[0]} {span(took, '.0f')}"] if took else []
-    took = f" Minutes of pretraining: {', '.join(minutes)}." if minutes else ""
-    return f"{run_tables.accuracy(runs, sources=1)}\n\nMachine: {run_tables.machines(runs)}.{took}"
 
 
 def quick_table(runs):

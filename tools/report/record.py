@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT / name) for name in ("src", "tools/corpus", "tools/expe
 from attention import VARIANTS  # noqa: E402
 from dataset import parse_questions  # noqa: E402
 from documents import Documents, find_place, name_in, offered, place_end  # noqa: E402
-from fetch_data import FILES  # noqa: E402
+from fetch_data import SHA256  # noqa: E402
 from make_corpus import make_corpus  # noqa: E402
 from recall import COLUMNS  # noqa: E402
 from runs.console import fail  # noqa: E402
@@ -49,9 +49,9 @@ def make_record(data, run, recipe, seed, to):
     Writes the record of the run in the folder `run` to the folder `to`. Raises InputError for
     files that are missing or do not belong together; `to` is then as it was.
     """
-    texts = {file.name: read_text(data / file.name) for file in FILES}
+    texts = {file: read_text(data / file) for file in SHA256}
     name, invented = name_of_data(data, texts)
-    digests = {file: digest(text) for file, text in texts.items()}
+    digests = digests_of(texts)
     head = {"data": {"name": name, "sha256": digests}, "recipe": recipe, "seed": seed}
     rows = kept_rows(to / "record.json", head)
 
@@ -126,7 +126,7 @@ def name_of_data(data, texts):
     for size, name in (("full", "bundled"), ("quick", "quick")):
         if texts == generated(size):
             return name, True
-    if all(digest(texts[file.name]) == file.sha256 for file in FILES):
+    if digests_of(texts) == SHA256:
         return "course", False
     name = data.resolve().name
     return (f"{name} (other files)" if name in ("bundled", "quick", "course") else name), False
@@ -137,8 +137,8 @@ def generated(size):
     return make_corpus(size).files()
 
 
-def digest(text):
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+def digests_of(texts):
+    return {file: hashlib.sha256(text.encode("utf-8")).hexdigest() for file, text in texts.items()}
 
 
 def kept_rows(path, head):

@@ -13,12 +13,13 @@ import re
 import sys
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 import answer_tables
 import measured
 import run_tables
 from analysis import READ, SHORTEST
-from load import load_runs
+from load import load_runs, with_recipe
 from run_tables import accuracy
 from tables import REPORTED, label_of, name_of, seeds
 
@@ -27,11 +28,19 @@ TABLE = re.compile(r"<!-- table: (\w+) -->\n\n?")
 PLOT = re.compile(r"<!-- plot: (\w+): (.*) -->\n\n")
 
 
+def of_runs(besides, name, runs):
+    """The measurements in results/name.json of the runs' data and recipe."""
+    return [
+        one
+        for one in besides.get(name, ())
+        if with_recipe(one["data"], one["recipe"]) == runs[0].data
+    ]
+
+
 def tables_of(runs, besides=None):
     """{name: a function that makes the table}; besides: see measured.load()."""
     steps, tuned = (
-        [one for one in (besides or {}).get(name, ()) if one["data"] == runs[0].data]
-        for name in ("first_steps", "finetuning_seeds")
+        of_runs(besides or {}, name, runs) for name in ("first_steps", "finetuning_seeds")
     )
     return {
         **{
@@ -89,8 +98,9 @@ def plotter(runs, folder, shown_as):
         file = f"{runs[0].data}.{name}"
         for theme in plots.THEMES:
             plots.draw(name, runs, folder / f"{file}.{theme}.svg", theme)
-        dark = f'<source media="(prefers-color-scheme: dark)" srcset="{shown_as}/{file}.dark.svg">'
-        light = f'<img src="{shown_as}/{file}.light.svg" alt="{alternative}">'
+        address = f"{shown_as}/{quote(file)}"
+        dark = f'<source media="(prefers-color-scheme: dark)" srcset="{address}.dark.svg">'
+        light = f'<img src="{address}.light.svg" alt="{alternative}">'
         return f"<picture>{dark}{light}</picture>"
 
     return show

@@ -20,7 +20,7 @@ from tables import (
 
 
 def accuracy(runs, sources=3):
-    """Dev accuracy over the seeds; on the course's files beside figures of so many sources."""
+    """Dev accuracy over the seeds; on the course's files beside the figures of some sources."""
     course = runs[0].data == "course"
     reported = {row: said[:sources] for row, said in REPORTED.items()} if course else {}
     nothing = ("–",) * len(reported.get("london", ()))
@@ -123,13 +123,6 @@ def runs_table(runs):
     return table(head, *lines)
 
 
-def commands(runs):
-    """The commands of the first run as they were typed, as a block of code."""
-    rows = runs[0].facts["rows"]
-    found = (stage["command"] for row in rows for stage in runs[0].stages(row))
-    return "\n".join(f"    {command}" for command in found)
-
-
 def machines(runs):
     """`AMD EPYC, 2 cores (training in bfloat16; torch 2.13.0)`, and others if there were."""
     found = (machine for run in runs for row in run.rows for machine in run.machines(row))
@@ -146,5 +139,4 @@ TABLES = {
     "training": training,
     "schedule": schedule,
     "runs": runs_table,
-    "commands": commands,
 }
