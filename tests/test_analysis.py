@@ -1,8 +1,4 @@
-"""
-python -m pytest tests/test_analysis.py
-
-What records say, against counting by plain loops over runs made by hand.
-"""
+"""What records say, against counting by plain loops over runs made by hand."""
 
 import itertools
 import math

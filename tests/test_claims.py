@@ -1,6 +1,4 @@
 """
-python -m pytest tests/test_claims.py
-
 Each sentence of docs/results.md and of README's findings that other figures could overturn: one
 assertion, from the records in results/. If one fails, the sentence in its name or comment is false
 now; rewrite it on the page.

@@ -1,6 +1,4 @@
 """
-python -m pytest tests/test_intervals.py
-
 Intervals against published values, plain loops, formulas, and simulations whose truth is known.
 """
 

@@ -1,8 +1,4 @@
-"""
-python -m pytest tests/test_machine.py
-
-How a measurement names the processor that it was made on.
-"""
+"""How a measurement names the processor that it was made on."""
 
 import platform
 

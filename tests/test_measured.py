@@ -1,8 +1,4 @@
-"""
-python -m pytest tests/test_measured.py
-
-The tables about the JSON files in results/, by hand.
-"""
+"""The tables about the JSON files in results/, by hand."""
 
 import json
 import statistics

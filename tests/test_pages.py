@@ -1,6 +1,4 @@
 """
-python -m pytest tests/test_pages.py
-
 The tables and figures on the project's pages are those of results/, and a stale or wrong mark is
 one line.
 """

@@ -1,8 +1,4 @@
-"""
-python -m pytest tests/test_plots.py
-
-The plots' files, and what is drawn in them. Skipped without matplotlib.
-"""
+"""The plots' files, and what is drawn in them. Skipped without matplotlib."""
 
 import math
 import statistics

@@ -1,6 +1,4 @@
 """
-python -m pytest tests/test_report.py
-
 The pages' tables against counting by plain loops over records made up here; the command; and the
 kept records and pages in results/.
 """
@@ -310,7 +308,7 @@ def refused(monkeypatch, records, to):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "7", "{}", '{"rows": []}', '{"rows": {"vanilla.pretrain": {}}}', "\xff"],
+    ["{", "7", '{"rows": {"vanilla.pretrain": {}}}'],
 )
 def test_a_damaged_record_is_one_line(tmp_path, monkeypatch, text):
     write_record(tmp_path / "in" / "a")
