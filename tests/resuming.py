@@ -25,16 +25,23 @@ def new_trainer(variant="vanilla", dataset=None, test_dataset=None, **changes):
     return Trainer(model, dataset, test_dataset, TrainerConfig(**{**settings, **changes}))
 
 
-class At:
-    """A TensorBoard writer that does something when that step has been taken."""
+class Events:
+    """
+    Stands for a TensorBoard SummaryWriter: keeps what it gets as (tag, value, step), and calls
+    action() when step number `at` has been taken, or after each step.
+    """
 
-    def __init__(self, step, action):
-        self.step, self.action, self.scalars = step, action, []
+    def __init__(self, at=None, action=None):
+        self.at, self.action, self.rows = at, action, []
 
     def add_scalar(self, tag, value, step):
-        self.scalars.append((tag, value))
-        if tag == "train/lr" and step == self.step:
+        self.rows.append((tag, value, step))
+        if self.action and tag == "train/lr" and self.at in (None, step):
             self.action()
+
+    def of(self, tag):
+        """The values with that tag."""
+        return [value for name, value, _ in self.rows if name == tag]
 
 
 def interrupt():
@@ -52,7 +59,7 @@ def keeper(tmp_path, **changes):
 
 def stop_at(tmp_path, step, variant="vanilla", settings=None, **changes):
     """Leaves the files of a run that was stopped after that many steps."""
-    trainer = new_trainer(variant, writer=At(step, interrupt), **changes)
+    trainer = new_trainer(variant, writer=Events(step, interrupt), **changes)
     with pytest.raises(Stopped):
         trainer.train(keeper(tmp_path, settings=settings))
 

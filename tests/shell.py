@@ -1,4 +1,4 @@
-"""What tests of shell scripts share."""
+"""What tests of shell scripts share, and the marks of tests that cannot run on every system."""
 
 import os
 import shutil
@@ -6,6 +6,8 @@ import stat
 
 import pytest
 
+# Locks on files, /dev/null, named pipes, SIGKILL and the umask: Windows has none of them.
+needs_posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
 needs_bash = pytest.mark.skipif(
     os.name != "posix" or shutil.which("bash") is None, reason="needs bash"
 )

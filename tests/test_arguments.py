@@ -71,10 +71,12 @@ OUTPUTS = [
 ]
 
 
-@pytest.mark.parametrize("command, flag", OUTPUTS)
+PATHS = ["no/such/out", "results", "results/", "wiki.txt/out", "wiki.txt", "./wiki.txt", "link"]
+
+
 @pytest.mark.parametrize(
-    "path",
-    ["no/such/out", "results", "results/", "wiki.txt/out", "wiki.txt", "./wiki.txt", "link"],
+    "command, flag, path",
+    [(*OUTPUTS[0], path) for path in PATHS] + [(*output, "link") for output in OUTPUTS[1:]],
 )
 def test_an_output_that_cannot_be_written_or_is_an_input(folder, capsys, command, flag, path):
     (folder / "results").mkdir()

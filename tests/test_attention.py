@@ -16,6 +16,12 @@ HS = C // NH
 LINEARS = {"synthesizer": ["w1", "value"]}
 
 
+@pytest.fixture(params=[name for name in reference.VARIANTS if name != "perceiver"])
+def known_variant(request):
+    """Of the perceiver's, the class is vanilla's: its other parts are in test_perceiver.py."""
+    return request.param
+
+
 def make_attention(variant, dtype=torch.float32, **changed):
     """An attention whose parameters all matter, from an object with no setting more."""
     settings = {"n_embd": C, "n_head": NH, "block_size": BLOCK}

@@ -3,7 +3,6 @@ Parameter files: exchanged with the course's code, refused in one line where the
 damaged or hostile, and written whole or not at all.
 """
 
-import itertools
 import json
 import math
 import os
@@ -82,7 +81,7 @@ def test_the_courses_code_reads_our_files(known_variant, path):
 
 @pytest.mark.parametrize(
     "prefix",
-    ["".join(p) for n in range(4) for p in itertools.product(("module.", "_orig_mod."), repeat=n)],
+    ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module._orig_mod."],
 )
 def test_wrappers_names_are_taken_off_in_any_order(prefix, path):
     model, other = gpt(), gpt()
@@ -115,6 +114,17 @@ def test_a_wrapped_model_is_saved_and_loaded_as_the_model_in_it(wrap, path):
     assert list(torch.load(path, weights_only=True)) == list(model.state_dict())
     load_params(wrap(other), path)
     assert identical(model, other)
+
+
+def test_a_wrapper_inside_a_model_leaves_no_name_in_its_file(path):
+    """DataParallel or torch.compile of a block alone."""
+    model, wrapped = gpt(), gpt()
+    wrapped.blocks[0] = nn.DataParallel(wrapped.blocks[0])
+    save_params(wrapped, path)
+    assert torch.load(path, weights_only=True).keys() == model.state_dict().keys()
+    save_params(model, path)
+    load_params(wrapped, path)
+    assert torch.equal(wrapped(IDX)[0], model(IDX)[0])
 
 
 def test_a_file_holds_tensors_by_name_and_nothing_else(variant, path):
@@ -219,14 +229,26 @@ def test_a_tensor_too_few_or_too_many_is_refused(name, path):
     refused(model, path, "more." + name)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("name", ["head.weight", "ln_f.bias", "blocks.1.attn.key.bias"])
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("head.weight", math.nan),
+        ("ln_f.bias", math.inf),
+        ("blocks.1.attn.key.bias", -math.inf),
+    ],
+)
 def test_numbers_that_are_not_finite_are_refused(name, value, path):
     model = gpt()
     state = copied(model)
     state[name].view(-1)[-1] = value
     torch.save(state, path)
     refused(model, path, name)
+
+
+def test_numbers_of_another_kind_are_refused(path):
+    model = gpt()
+    torch.save({name: t.to(torch.int32) for name, t in model.state_dict().items()}, path)
+    refused(model, path, "int32")
 
 
 # ---- files that are no parameters -----------------------------------------------------------
@@ -257,10 +279,18 @@ def test_a_file_of_something_else_is_refused(raw, path):
 
 
 def test_a_torch_file_of_something_else_is_refused(path):
-    one = torch.ones(3)
-    for content in ([one], one, None, {}, {"tok_emb.weight": 3.0}, {0: one}):
+    """With the way to save parameters, or the name under which a checkpoint holds them."""
+    model, one = gpt(), torch.ones(3)
+    state = model.state_dict()
+    for content in (model, {"model": model}, list(state.values()), one, None, {0: one}):
         torch.save(content, path)
-        refused(gpt(), path)
+        refused(model, path, "state_dict()")
+    for name in ("model", "state_dict", "net"):
+        torch.save({"epoch": 3, name: state}, path)
+        refused(model, path, f"'{name}'")
+    for content in ({}, {"tok_emb.weight": 3.0}):
+        torch.save(content, path)
+        refused(model, path)
 
 
 def test_a_missing_file_and_a_folder_are_refused(path):

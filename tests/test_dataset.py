@@ -178,6 +178,13 @@ def test_documents_too_short_to_truncate_stay_whole(document, spans):
     assert found == {(size, span, start) for span in spans for start in range(size - span + 1)}
 
 
+def test_a_grader_of_a_later_edition_has_its_shorter_texts(monkeypatch):
+    """`CharCorruptionDataset.LONGEST = 3 / 4` (docs/differences.md): every length from 4 to 96."""
+    monkeypatch.setattr(CharCorruptionDataset, "LONGEST", 3 / 4)
+    lengths, _, _ = measure(*by_epoch(CharCorruptionDataset(LONG, 128), 5000))
+    assert set(lengths.tolist()) == set(range(4, 97))
+
+
 def test_plain_indexing_draws_afresh_and_follows_random_seed():
     dataset = CharCorruptionDataset(LONG, 50)
     random.seed(7)

@@ -82,11 +82,19 @@ def test_a_name_decides_and_other_devices_take_float32(cpuinfo):
             assert choose_precision("bfloat16", device) == torch.bfloat16
 
 
-@pytest.mark.parametrize("name", ["abacus", "cuda:99", "cpu:x", "meta", "mps"])
+@pytest.mark.parametrize(
+    "name", ["abacus", "cuda:99", "cpu:x", "meta", "mps", 99, -1, torch.device("cuda:99")]
+)
 def test_a_device_that_is_not_there_is_one_line(name):
     with pytest.raises(InputError) as caught:
         choose_device(name)
-    assert name in str(caught.value) and "\n" not in str(caught.value)
+    line = str(caught.value)
+    assert f"device {name} " in line and "\n" not in line
+
+
+def test_a_precision_that_is_not_offered_is_named():
+    with pytest.raises(InputError, match="float16"):
+        choose_precision("float16", CPU)
 
 
 def test_the_default_is_the_gpu_if_there_is_one(monkeypatch):
@@ -165,8 +173,9 @@ def test_kept_memory_is_used_again(case):
         words = [sys.executable, "-c", PROGRAM, way, *case]
         done = subprocess.run(words, capture_output=True, text=True, check=True)
         faults[way] = int(done.stdout)
-    if module.platform.libc_ver()[0] == "glibc" and faults["given back"] > 10_000:
-        assert faults["kept"] < faults["given back"] / 2  # elsewhere huge pages may be at work
+    if module.platform.libc_ver()[0] != "glibc" or faults["given back"] <= 10_000:
+        pytest.skip("memory that is given back costs nothing here")  # huge pages may be at work
+    assert faults["kept"] < faults["given back"] / 2
 
 
 class Malloc:

@@ -3,8 +3,8 @@ The course's later editions (perceiver in 2023, rope since 2024) as a student an
 them: their commands, names, numbers and files.
 """
 
+import inspect
 import json
-import math
 import os
 import shlex
 
@@ -15,15 +15,32 @@ import commands
 import recipe
 import run
 from arguments import parse_arguments
-from attention import VARIANTS
-from commands import EVALUATE, FINETUNE, PRETRAIN, SMALL, call, files, refused, some_params
-from conftest import COURSE_FILES, TINY_CORPUS
-from dataset import CharCorruptionDataset
-from model import GPTConfig
+from attention import (
+    VARIANTS,
+    CausalCrossAttention,
+    CausalSelfAttention,
+    SynthesizerAttention,
+    apply_rotary_emb,
+    precompute_rotary_emb,
+)
+from commands import (
+    EVALUATE,
+    FINETUNE,
+    PRETRAIN,
+    SMALL,
+    call,
+    files,
+    refused,
+    small_model,
+    some_params,
+)
+from conftest import COURSE_FILES, TINY_CORPUS, TINY_QUESTIONS
+from dataset import CharCorruptionDataset, NameDataset
+from model import GPT, DownProjectBlock, GPTConfig, UpProjectBlock
 from reference import learning_rates_of_run
-from runs.inputs import read_text
-
-SIZES = {"n_layer": 4, "n_head": 8, "n_embd": 256}
+from runs.inputs import InputError, read_text
+from trainer import Trainer, TrainerConfig
+from utils import evaluate_places, sample
 
 # The handout of 2023; that of 2024 has the same commands for rope, without the bottleneck.
 HANDOUT = """
@@ -122,24 +139,19 @@ def test_a_run_with_another_bottleneck_does_not_resume(capsys, monkeypatch):
 
 def test_a_flag_in_place_of_a_word_is_answered_with_the_line_to_type(capsys):
     """The professional edition's run.py takes --function and --variant."""
-    line = refused(
-        capsys,
-        "--function=pretrain --variant=rope --pretrain_corpus_path=wiki.txt "
-        "--writing_params_path=a.params --pretrain_lr 5e-3",
-    )
-    typed = "src/run.py pretrain rope wiki.txt --writing_params_path=a.params --pretrain_lr 5e-3"
-    assert line.endswith(typed)
-    args = parse_arguments(shlex.split(typed)[1:])
-    assert (args.function, args.variant, args.pretrain_lr) == ("pretrain", "rope", 5e-3)
-    for command in (
-        "--variant rope --function evaluate --pretrain_corpus_path wiki.txt --outputs_path 'a b'",
-        "evaluate --variant=rope wiki.txt --outputs_path 'a b'",
-        "evaluate rope --pretrain_corpus_path=wiki.txt --outputs_path 'a b'",
+    rest = "--writing_params_path='a b' --pretrain_lr 5e-3"
+    for words in (
+        "--function=pretrain --variant=rope --pretrain_corpus_path=wiki.txt",
+        "--variant rope --function pretrain --pretrain_corpus_path wiki.txt",
+        "pretrain --variant=rope wiki.txt",
+        "pretrain rope --pretrain_corpus_path=wiki.txt",
     ):
-        line = refused(capsys, command)
-        assert line.endswith("python src/run.py evaluate rope wiki.txt --outputs_path 'a b'")
-    line = refused(capsys, "--variant rope --outputs_path a")
-    assert line.endswith("src/run.py FUNCTION rope PRETRAIN_CORPUS_PATH --outputs_path a")
+        line = refused(capsys, f"{words} {rest}")
+        typed = shlex.split(line.partition("python src/run.py ")[2])
+        assert typed[:3] == ["pretrain", "rope", "wiki.txt"]
+        args = parse_arguments(typed)
+        assert (args.writing_params_path, args.pretrain_lr) == ("a b", 5e-3)
+    refused(capsys, "--variant rope --outputs_path a", "rope")
 
 
 @pytest.mark.parametrize(
@@ -198,6 +210,23 @@ def test_a_corpus_without_its_last_line_end_has_a_document_less(ends, untrained,
     assert len(x) == len(y) == 47
 
 
+@pytest.mark.parametrize(
+    "command, passes",
+    [
+        ("pretrain rope wiki.txt", 200),
+        ("pretrain rope wiki.txt --recipe course2024", 650),
+        ("finetune rope wiki.txt --finetune_corpus_path birth_dev.tsv --recipe course2024", 200),
+    ],
+)
+def test_final_tokens_are_those_of_the_recipe_not_of_the_variant(
+    command, passes, untrained, monkeypatch
+):
+    for name, one in (("course", recipe.COURSE), ("course2024", recipe.COURSE2024)):
+        monkeypatch.setitem(run.RECIPES, name, one)
+    call(f"{command} --writing_params_path a.params")
+    assert untrained[0].config.final_tokens == passes * 5 * 128  # TINY_CORPUS has five documents
+
+
 @pytest.mark.skipif(not COURSE_FILES.is_dir(), reason="no copy of the course's files")
 def test_the_later_copies_of_the_courses_corpus(capsys):
     text = (COURSE_FILES / "wiki.txt").read_text(encoding="utf-8").removesuffix("\n")
@@ -210,27 +239,60 @@ def test_the_later_copies_of_the_courses_corpus(capsys):
 # ---- names ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "initialize, arguments, count",
-    [
-        (run.initialize_vanilla_model, {}, 3323392),
-        (run.initialize_synthesizer_model, {}, 3076988),
-        (run.initialize_rope_model, {}, 3290624),
-        (run.initialize_perceiver_model, {}, 3331584),
-        (run.initialize_perceiver_model, {"bottleneck_dim": 64}, 3339776),
-    ],
-)
-def test_the_professional_editions_functions(initialize, arguments, count):
-    model = initialize(GPTConfig(256, 128, **SIZES), **arguments)
-    assert sum(p.numel() for p in model.parameters()) == count
+def test_the_parameters_that_graders_name():
+    """In this order; what is ours comes after them and may be left out."""
+    for function, expected in (
+        (CausalSelfAttention.forward, "self, x, layer_past=None"),
+        (SynthesizerAttention.forward, "self, x, layer_past=None"),
+        (CausalCrossAttention.forward, "self, x_kv, x_q"),
+        (precompute_rotary_emb, "dim, max_positions"),
+        (apply_rotary_emb, "x, rope_cache"),
+        (GPT.forward, "self, idx, targets=None"),
+        (DownProjectBlock.forward, "self, x_input"),
+        (UpProjectBlock.forward, "self, y, x_input"),
+        (GPTConfig, "vocab_size, block_size"),
+        (CharCorruptionDataset, "data, block_size"),
+        (NameDataset, "pretraining_dataset, data"),
+        (Trainer, "model, train_dataset, test_dataset, config"),
+        (sample, "model, x, steps, temperature=1.0, sample=False, top_k=None"),
+        (evaluate_places, "filepath, predicted_places"),
+    ):
+        expected = expected.split(", ")
+        parameters = list(inspect.signature(function).parameters.values())
+        found = [str(p.replace(annotation=p.empty)) for p in parameters]
+        ours = parameters[len(expected) :]
+        assert found[: len(expected)] == expected, function
+        assert all(p.default is not p.empty or p.kind is p.VAR_KEYWORD for p in ours), function
 
 
-def test_a_model_is_initialised_as_its_variant_and_no_other():
-    for variant in VARIANTS:
-        if hasattr(run, f"initialize_{variant}_model"):
-            config = GPTConfig(12, 40, n_layer=3, n_head=2, n_embd=8)
-            model = getattr(run, f"initialize_{variant}_model")(config)
-            assert type(model.blocks[0].attn) is VARIANTS[variant]
+def test_the_professional_editions_functions_make_their_model_and_no_other():
+    """Also one after another from the same config."""
+    config = GPTConfig(12, 40, n_layer=3, n_head=2, n_embd=8)
+    for variant in ("vanilla", "perceiver", "rope", "synthesizer", "vanilla"):
+        model = getattr(run, f"initialize_{variant}_model")(config)
+        assert type(model.blocks[0].attn) is VARIANTS[variant]
+        assert hasattr(model, "down_block") == (variant == "perceiver")
+    for settings, m in (({"bottleneck_dim": 16}, 16), ({}, 32)):
+        model = run.initialize_perceiver_model(config, **settings)
+        assert model.down_block.C.size(1) == m
+
+
+@pytest.mark.parametrize("place", ["no folder/a.params", "results"])
+def test_train_refuses_before_training_a_path_that_cannot_be_written(place, folder, untrained):
+    (folder / "results").mkdir()
+    model = small_model()
+    trainer = Trainer(model, [0], None, TrainerConfig(device="cpu"))
+    with pytest.raises(InputError, match=place):
+        run.train(model, place, trainer)
+    assert untrained == []
+
+
+def test_evaluate_does_not_write_over_its_questions():
+    model, dataset = small_model(), CharCorruptionDataset(TINY_CORPUS, SMALL.block_size)
+    for paths in (("birth_dev.tsv",), ("out.predictions", "birth_dev.tsv")):
+        with pytest.raises(InputError, match="birth_dev.tsv"):
+            run.evaluate(model, dataset, "birth_dev.tsv", *paths)
+    assert read_text("birth_dev.tsv") == TINY_QUESTIONS
 
 
 @pytest.mark.parametrize("variant", ["rope", "perceiver"])
@@ -242,17 +304,3 @@ def test_parameters_of_the_courses_code_are_evaluated(variant):
     torch.save(state, "some.params")
     call(EVALUATE.replace("vanilla", variant))
     assert len(read_text("out.predictions").split("\n")) == 3 + 1
-
-
-def test_questions_are_answered_alike_one_by_one_and_together():
-    """A perceiver has no cache; a prompt's answer does not depend on the others in its batch."""
-    from fast.decoding import generate
-
-    for variant in ("rope", "perceiver"):
-        model = some_params(variant=variant, scale=0.5)
-        prompts = [[5, 6, 7, 1], [5, 1], [8] * 30 + [1]]
-        together = generate(model, prompts, 1, 6)
-        alone = [generate(model, [prompt], 1, 6)[0] for prompt in prompts]
-        assert [one.ids for one in together] == [one.ids for one in alone]
-        for one, other in zip(together, alone, strict=True):
-            assert math.isclose(one.log_probability, other.log_probability, rel_tol=1e-4)

@@ -16,6 +16,7 @@ from conftest import ROOT
 from runs import files
 from runs.files import sole_writer, write_atomically, write_lines
 from runs.inputs import InputError
+from shell import needs_posix
 
 IMPORT = f"""
 import os, signal, sys
@@ -35,6 +36,7 @@ def path(tmp_path):
 # ---- whole or not at all --------------------------------------------------------------------
 
 
+@needs_posix
 def test_a_file_is_on_disk_before_it_takes_its_name(path, monkeypatch):
     """Or a power cut would leave an empty file in the older one's place."""
     replace, fsync, events = os.replace, os.fsync, []
@@ -81,7 +83,7 @@ def test_a_write_that_fails_keeps_the_older_file(path, monkeypatch, where, error
     assert os.listdir(path.parent) == ["a"] and path.read_bytes() == b"the older file"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no limits on processes")
+@needs_posix
 @pytest.mark.slow
 def test_a_full_disk_keeps_what_was_there(path):
     """The system's limit on a file's size fails in the same way, here for tensors."""
@@ -119,7 +121,7 @@ def test_a_link_stays_one(tmp_path):
     assert (tmp_path / "disk" / "b").read_bytes() == b"text\n"
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@needs_posix
 def test_a_pipe_or_device_is_written_to_and_neither_replaced_nor_locked(tmp_path):
     path = tmp_path / "pipe"
     os.mkfifo(path)
@@ -133,7 +135,7 @@ def test_a_pipe_or_device_is_written_to_and_neither_replaced_nor_locked(tmp_path
     assert os.listdir(tmp_path) == ["pipe"]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@needs_posix
 @pytest.mark.parametrize("umask, mode", [(0o022, 0o644), (0o077, 0o600)])
 def test_permissions_follow_the_umask(umask, mode, path):
     before = os.umask(umask)
@@ -170,6 +172,7 @@ def is_locked(path):
         return True
 
 
+@needs_posix
 @pytest.mark.parametrize("end", ["kill", "terminate", "close"])
 def test_a_second_writer_is_refused_until_the_first_has_ended(holder, path, end):
     """The lock file stays and is in nobody's way."""
@@ -181,6 +184,7 @@ def test_a_second_writer_is_refused_until_the_first_has_ended(holder, path, end)
     assert not is_locked(path) and not is_locked(path)
 
 
+@needs_posix
 def test_the_lock_is_the_files_whatever_it_is_called(path, monkeypatch):
     path.with_name("link").symlink_to(path)
     monkeypatch.chdir(path.parent)
@@ -194,10 +198,12 @@ def test_an_error_lets_the_lock_go(path):
     assert not is_locked(path)
 
 
+@needs_posix
 def test_where_no_lock_can_be_made(tmp_path):
     assert is_locked(tmp_path / "none" / "a")
 
 
+@needs_posix
 def test_a_file_system_without_locks_is_a_warning(path, monkeypatch, capsys):
     def no_locks(*_):
         raise OSError(errno.ENOLCK, "No locks available")
@@ -215,6 +221,7 @@ def test_a_system_without_locks_is_taken_as_it_is(path, monkeypatch):
         pass
 
 
+@needs_posix
 @pytest.mark.parametrize("name", ["a.params", "a[1]"])
 def test_what_killed_processes_left_is_removed(tmp_path, name):
     """Of this file and those that belong to it, and of no other."""
@@ -228,6 +235,7 @@ def test_what_killed_processes_left_is_removed(tmp_path, name):
     assert sorted(os.listdir(tmp_path)) == sorted([*others, f".{name}.lock"])
 
 
+@needs_posix
 def test_a_process_that_dies_as_it_writes_leaves_the_older_file(path):
     program = IMPORT + (
         "write_atomically(sys.argv[1], lambda file: (file.write(b'half'), file.flush(), "

@@ -148,7 +148,6 @@ def test_killed_at_random_moments_nothing_is_lost(tmp_path):
     records = json.loads((tmp_path / "kills.json").read_text())
     found = [(one["function"], one["kills"], one["differences"]) for one in records]
     assert found == [("pretrain", 2, 0), ("finetune", 2, 0)]
-    assert all(one["while_writing"] > 0 for one in records)
 
 
 def test_the_script_sees_damage(tmp_path):

@@ -92,80 +92,30 @@ def test_forms_of_the_files(full):
         assert documents[0].count(" .") == 1, documents[0]
     for name, place in full.train + full.dev:
         assert name and place.isascii() and place == place.strip()
+    for name in FILES[1:]:
+        assert set(full.texts[name]) - {"\t"} <= set(full.texts["wiki.txt"]), name
 
 
 def test_each_person_is_in_one_split_and_has_one_document(full):
     assert (len(full.train), len(full.dev), len(full.test)) == (2000, 500, 437)
     names = [name for name, _ in full.train + full.dev] + full.test
     assert len(set(names)) == len(full.documents) == 2937 and set(names) == set(full.by_name)
-
-
-def test_lengths_are_like_the_courses(full):
-    lengths = [len(document) for document in full.documents]
-    assert 412_000 <= len(full.texts["wiki.txt"]) <= 428_000
-    assert 137 <= statistics.mean(lengths) <= 146 and 125 <= statistics.median(lengths) <= 137
-    assert min(lengths) >= 45 and 420 <= max(lengths) <= 540
-    low, *_, high = statistics.quantiles(lengths, n=10)
-    assert low < 90 and high > 200
+    assert not set(stock.DENY) & set(names)
 
 
 def test_where_the_place_stands(full, known):
-    """Mostly within what pretraining reads. In a tenth of the documents after another city."""
+    """In nearly all documents, mostly within what pretraining reads, and in no name."""
     texts = {name: full.by_name[name][0] for name, _ in known}
     ends = [texts[name].find(place) + len(place) for name, place in known if place in texts[name]]
     assert 0.95 <= len(ends) / 2937 <= 0.97
     assert 0.91 <= sum(end <= READ for end in ends) / 2937 <= 0.935
     assert not any(place in name for name, place in known), "the question would hold the answer"
-    cities = sorted({place for _, place in known} & world.CITIES, key=len, reverse=True)
-    pattern = re.compile("|".join(map(re.escape, cities)))
-    found = [(place, pattern.search(texts[name])) for name, place in known if place in texts[name]]
-    others = sum(match is not None and place not in match[0] for place, match in found)
-    assert others / len(known) > 0.1
 
 
-def test_sentences_differ_in_many_ways(full, known):
-    """Counted: the words before the place, without names and numbers."""
-    frames = Counter()
-    for name, place in known:
-        before, found, _ = full.by_name[name][0][len(name) + 2 :].partition(place)
-        if found:
-            for part in sorted(name.split() + [name], key=len, reverse=True):
-                before = before.replace(part, "N")
-            frames[re.sub(r"\d+|" + "|".join(mc.MONTHS), "0", before)] += 1
-    assert sum(count >= 3 for count in frames.values()) >= 60
-    assert frames.most_common(1)[0][1] / len(known) < 0.15
-
-
-def test_places(full, known):
+def test_london_is_the_most_frequent_place(full):
     train = Counter(place for _, place in full.train)
-    assert 300 <= len(train) <= 500 and train.most_common(1)[0][0] == "London"
-    assert sum(count == 1 for count in train.values()) > 0.15 * len(train), "no long tail"
-    regions = sum(place not in world.CITIES for _, place in known)
-    assert 0.12 <= regions / len(known) <= 0.18
-    places = sorted({place for _, place in known})
-    assert not [(a, b) for a in places for b in places if a != b and a in b]
+    assert train.most_common(1)[0][0] == "London" and 0.045 <= train["London"] / 2000 <= 0.05
     assert sum(place == "London" for _, place in full.dev) == 25
-    assert 0.045 <= train["London"] / 2000 <= 0.05
-
-
-def test_names_and_characters(full, known):
-    assert 0.08 <= sum(not name.isascii() for name, _ in known) / 2937 <= 0.12
-    vocabulary = set(full.texts["wiki.txt"])
-    for name in FILES[1:]:
-        assert set(full.texts[name]) - {"\t"} <= vocabulary, name
-    assert not set(stock.DENY) & set(full.by_name)
-    assert len(stock.CULTURES) >= 12
-
-
-def test_the_order_of_the_documents_does_not_tell_the_split(full):
-    split = dict.fromkeys(dict(full.train), "train") | dict.fromkeys(dict(full.dev), "dev")
-    order = [split.get(name, "test") for name in full.by_name]
-    for tenth in range(10):  # 50 of 293 are expected, with a deviation of 6.4
-        assert 25 <= order[293 * tenth : 293 * (tenth + 1)].count("dev") <= 77
-    position = {name: i for i, name in enumerate(full.by_name)}
-    positions = [position[name] for name, _ in full.train]
-    rises = sum(a < b for a, b in zip(positions, positions[1:], strict=False))
-    assert 930 <= rises <= 1070  # 1000 are expected, with a deviation of 13
 
 
 def test_the_answers_belong_to_the_test_questions(full, answers):

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 import reference
 from attention import VARIANTS
+from fast.kv_cache import KVCache
 from model import GPT, GPT1Config, GPTConfig
 from models import BOTTLENECK, MeanAttention, enlarge, make_baseline, make_gpt, most_positions
 
@@ -78,6 +79,23 @@ def test_too_many_positions_are_refused_with_both_numbers(known_variant):
         packs = model.supports_packing
         with pytest.raises(ValueError, match=rf"\b{T}\b.*\b{most}\b" if packs else "loss_only"):
             model(ids, ids, loss_only=True)
+
+
+def test_a_cache_beyond_the_block_is_refused_as_a_long_row_is():
+    model, cache = make_exact("vanilla"), KVCache(LAYERS, 20, torch.zeros(1, dtype=torch.long))
+    ids = torch.ones(1, BLOCK, dtype=torch.long)
+    model(ids, kv_cache=cache)
+    with pytest.raises(ValueError, match=rf"\b{BLOCK + 1}\b.*\b{BLOCK}\b"):
+        model(ids[:, :1], kv_cache=cache)
+
+
+@pytest.mark.parametrize("loss_only", [False, True])
+def test_targets_of_another_shape_are_refused(loss_only):
+    """Flattened, they would be other positions' targets."""
+    model, x = make_exact("vanilla"), torch.randint(1, V, (2, 6))
+    for y in (x[:, :-1], x.T, x.repeat(2, 1)):
+        with pytest.raises(ValueError, match="shape"):
+            model(x, y, loss_only=loss_only)
 
 
 def test_each_rate_reaches_its_layers(known_variant):
@@ -194,7 +212,10 @@ def test_an_attention_that_has_only_forward_will_do(monkeypatch):
     monkeypatch.setitem(VARIANTS, "mean", MeanAttention)
     model = make_gpt("mean", SIZES)
     assert (model.max_positions, model.supports_packing, model.supports_kv_cache) == (BLOCK, 0, 0)
-    assert model(torch.randint(V, (2, BLOCK)))[0].shape == (2, BLOCK, V)
+    idx = torch.randint(V, (2, BLOCK))
+    assert model(idx)[0].shape == (2, BLOCK, V)
+    with pytest.raises(ValueError, match="loss_only"):
+        model(idx, idx, loss_only=True)
     assert not model.blocks[0].attn.value.bias.any()  # initialised as the other layers are
     with pytest.raises(ValueError, match="synthesizer.*mean"):
         GPTConfig(11, BLOCK, synthesizer=True, mean=True)
@@ -209,6 +230,7 @@ def test_defaults_are_an_instances_own():
     assert (config.vocab_size, config.block_size, config.n_layer) == (12, 8, 2)
     assert (config.embd_pdrop, config.resid_pdrop, config.attn_pdrop) == (0.1, 0.1, 0.1)
     assert (config.additive, config.synthesizer) == (False, False)
+    assert (config.perceiver, config.bottleneck_dim, config.rope) == (False, None, False)
     with pytest.raises(ValueError, match="n_head, n_embd"):
         GPT(config)
 
@@ -262,5 +284,18 @@ def test_a_flag_set_after_construction_takes_effect():
     assert type(GPT(config).blocks[0].attn) is VARIANTS["synthesizer"]
     with pytest.raises(ValueError, match="vanilla.*synthesizer"):
         config.vanilla = True
+    assert type(GPT(config).blocks[0].attn) is VARIANTS["synthesizer"]  # nothing has changed
     with pytest.raises(ValueError, match="additive"):
         GPTConfig(12, 8).additive = True
+
+
+def test_a_subclass_sets_and_checks_by_class_attributes():
+    class Small(GPTConfig):
+        n_layer = 2
+        rope = True
+
+    assert (Small(9, 8).n_layer, Small(9, 8).rope) == (2, True)
+    with pytest.raises(TypeError, match="synthesiser"):
+        type("Misspelt", (GPTConfig,), {"synthesiser": True})
+    with pytest.raises(ValueError, match="n_layer"):
+        type("Wrong", (GPTConfig,), {"n_layer": 0})

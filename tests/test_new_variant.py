@@ -12,11 +12,9 @@ import sys
 import pytest
 
 from conftest import ROOT
+from shell import needs_bash
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(os.name != "posix" or not shutil.which("bash"), reason="needs bash"),
-]
+pytestmark = [pytest.mark.slow, needs_bash]
 COPIED = ("src", "tools", "run_all.sh", "london_baseline.py", "requirements.txt")
 
 

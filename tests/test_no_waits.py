@@ -97,19 +97,17 @@ def trained(variant, dropout=0.1, dataset=None, **settings):
     return mode.count
 
 
-@pytest.mark.parametrize("micro_batch_size", [None, 5])
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_step_reads_nothing_from_the_device(on_meta, variant, micro_batch_size, optimizer):
-    """Forward, backward, clipping, the optimizer and the schedule, with dropout."""
-    assert trained(variant, micro_batch_size=micro_batch_size, optimizer=optimizer) > 100
+@pytest.mark.parametrize("optimizer, micro_batch_size", [("adamw", None), ("muon", 5)])
+def test_steps_read_nothing_from_the_device(on_meta, variant, optimizer, micro_batch_size):
+    """
+    Forward, backward, clipping, the optimizer and the schedule, with dropout, of batches of
+    several shapes.
+    """
+    settings = {"optimizer": optimizer, "micro_batch_size": micro_batch_size}
+    assert trained(variant, dataset=rows(2 * ROWS + 4), **settings) > 300
 
 
-def test_nor_do_many_steps_of_batches_of_other_shapes(on_meta, variant):
-    trained(variant, dataset=rows(5 * ROWS + 4))
-
-
-@pytest.mark.parametrize("micro_batch_size", [None, 5])
-def test_nor_in_bfloat16(monkeypatch, variant, micro_batch_size):
+def test_nor_does_a_step_in_bfloat16(monkeypatch, variant):
     """Forward and backward, where autocast rounds the matmuls."""
     rates = dict.fromkeys(("embd_pdrop", "resid_pdrop", "attn_pdrop"), 0.1)
     mode = FakeTensorMode()
@@ -130,7 +128,7 @@ def test_nor_in_bfloat16(monkeypatch, variant, micro_batch_size):
         if isinstance(layer, torch.nn.Linear):
             layer.register_forward_hook(lambda _, inputs, y: dtypes.append(y.dtype))
     x, y = rows().tensors
-    with gradients.BatchGradient(model, fake, torch.bfloat16, micro_batch_size) as gradient:
+    with gradients.BatchGradient(model, fake, torch.bfloat16, micro_batch_size=5) as gradient:
         loss = gradient(x, y, 1, 2, 3)
     assert set(dtypes) == {torch.bfloat16} and len(dtypes) > 5
     with pytest.raises(DataDependentOutputException):
@@ -154,11 +152,11 @@ def test_a_question_to_the_device_is_noticed(on_meta, monkeypatch):
 # Kernels of a step of the course's model. On a GPU each takes about 5 microseconds to launch, so
 # 100 more are 7 seconds in the 14,950 steps of a pretraining. Here 140 of them are clipping,
 # which on a GPU takes a few for all parameters together.
-MOST_KERNELS = {"vanilla": 440, "synthesizer": 460, "rope": 460, "perceiver": 470}
+MOST_KERNELS = 470  # of any variant; another version of torch may need some more or fewer
 
 
 def test_a_step_has_few_kernels(on_meta, known_variant, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "SIZES", COURSE_SIZES)
     counts = [trained(known_variant, dataset=rows(n * ROWS)) for n in (1, 2)]
     warm = counts[1] - counts[0]  # the first step also makes the optimizer's state
-    assert 0.8 * MOST_KERNELS[known_variant] < warm <= MOST_KERNELS[known_variant]
+    assert warm <= MOST_KERNELS, warm

@@ -18,7 +18,6 @@ pytest.importorskip("matplotlib")
 FOLDER = ROOT / "mingpt-demo"
 NOTEBOOKS = sorted(path.name for path in FOLDER.glob("*.ipynb"))
 MAX_BYTES = 1_000_000
-MAX_COLUMNS = 99
 
 every_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
 
@@ -52,10 +51,7 @@ TEXTS = {
         "Ann wove hats in Leeds, and Bob kept bees in Hull; they met in York. " * 400,
         "",
     ),
-    "lines": ("Ann wove hats in Leeds.\nBob kept bees in Hull, and met her.\n" * 400, ""),
-    "100 characters": ("Ann wove hats in Leeds.\n" * 4, "100|96"),
     "Latin-1": ("Zoë wove hats in Leeds.\n" * 1000, "UTF-8"),
-    "nothing": ("", "0 characters"),
 }
 
 
@@ -100,13 +96,6 @@ def test_a_notebook_is_small_and_names_no_local_folder(name):
     assert len(text.encode("utf-8")) < MAX_BYTES
     for folder in ("/home/", "/Users/", "/tmp/", "C:\\\\", os.path.expanduser("~/"), str(ROOT)):
         assert folder not in text, folder
-
-
-@every_notebook
-def test_a_notebook_has_assertions_and_short_lines(name):
-    code = [line for cell in code_cells(read(name)) for line in cell.source.splitlines()]
-    assert any("assert " in line for line in code)
-    assert not [line for line in code if len(line) > MAX_COLUMNS]
 
 
 def test_the_readme_lists_every_notebook():

@@ -75,7 +75,7 @@ def test_characters_of_the_corpus_stay_as_they_are(capsys):
     """A corpus may hold composed and decomposed letters; those of the question are in it."""
     dataset = CharCorruptionDataset("Zoe\u0308 and Zoë. Where was he born?\n", BLOCK_SIZE)
     capsys.readouterr()
-    text = QUESTION.format("Zoe\u0308").replace("W", "W")
+    text = QUESTION.format("Zoe\u0308")
     assert decoded(encode_prompts(questions(text), dataset, 48, "file"), dataset) == [text + "⁇"]
     assert notes(capsys) == []
 

@@ -280,6 +280,7 @@ def refusal(arguments, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("trained", ["vanilla"], indirect=True)
 def test_refusals(trained, tmp_path, capsys):
     folder, _, variant = trained
     gone, other = tmp_path / "gone", tmp_path / "other"

@@ -15,6 +15,8 @@ from reference import (
     causal_self_attention,
     clip_gradients,
     corrupt,
+    cross_attention,
+    down_project,
     gelu,
     gpt_logits,
     greedy_answer,
@@ -24,7 +26,10 @@ from reference import (
     loss,
     mlp,
     name_example,
+    rotary_attention,
+    rotated,
     synthesizer_attention,
+    up_project,
 )
 
 B, T, C, NH, BLOCK, V, LAYERS = 2, 5, 8, 2, 7, 11, 2
@@ -53,11 +58,11 @@ def attention_params(draw, variant):
     }
 
 
-ATTENTIONS = list(VARIANTS.items())
+# The perceiver's blocks are vanilla's; what it has of its own is compared below.
+ATTENTIONS = [(name, attention) for name, attention in VARIANTS.items() if name != "perceiver"]
 
 
 def gpt_state(draw, variant):
-    """Of a perceiver, the blocks in its bottleneck alone."""
     state = {"tok_emb.weight": draw(V, C), "pos_emb": draw(1, BLOCK, C), "head.weight": draw(V, C)}
     if variant == "rope":
         del state["pos_emb"]
@@ -87,13 +92,44 @@ def heads(x):
     return x.unflatten(-1, (NH, HS)).transpose(1, 2)
 
 
+def torchs_attention(x_kv, x_q, p, turn=lambda x: x):
+    """Position t of x_q sees positions s ≤ t of x_kv. turn: of queries and keys (B, nh, T, hs)."""
+    q = turn(heads(F.linear(x_q, p["query.weight"], p["query.bias"])))
+    k = turn(heads(F.linear(x_kv, p["key.weight"], p["key.bias"])))
+    v = heads(F.linear(x_kv, p["value.weight"], p["value.bias"]))
+    seen = torch.ones(q.size(2), k.size(2), dtype=torch.bool).tril()
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+    return F.linear(y.transpose(1, 2).flatten(2), p["proj.weight"], p["proj.bias"])
+
+
 def test_vanilla_attention_is_torchs(draw):
     x, p = draw(B, T, C), attention_params(draw, "vanilla")
-    q, k, v = (
-        heads(F.linear(x, p[f"{n}.weight"], p[f"{n}.bias"])) for n in ("query", "key", "value")
-    )
-    y = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(B, T, C)
-    assert_close(causal_self_attention(x, p, NH), F.linear(y, p["proj.weight"], p["proj.bias"]))
+    assert_close(causal_self_attention(x, p, NH), torchs_attention(x, x, p))
+
+
+@pytest.mark.parametrize("S", [1, 3, T, T + 2])
+def test_cross_attention_is_torchs(draw, S):
+    x_kv, x_q, p = draw(B, S, C), draw(B, T, C), attention_params(draw, "perceiver")
+    assert_close(cross_attention(x_kv, x_q, p, NH), torchs_attention(x_kv, x_q, p))
+
+
+def test_rotary_attention_is_torchs_with_complex_numbers(draw):
+    """Each pair of neighbours is a number, times e^(i t θ)."""
+    x, p = draw(B, T, C), attention_params(draw, "rope")
+    angles = torch.outer(torch.arange(T).double(), 100.0 ** -torch.arange(HS // 2).double())
+
+    def turn(x):
+        pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())
+        return torch.view_as_real(pairs * torch.exp(1j * angles)).flatten(-2)
+
+    assert_close(rotary_attention(x, p, NH), torchs_attention(x, x, p, turn))
+
+
+def test_rotation_by_a_quarter_turn():
+    """Of the second pair, at position 50 π: θ is 1/100. The first has turned 25 times."""
+    for before, after in (([1, 0, 1, 0], [1, 0, 0, 1]), ([0, 1, 0, 1], [0, 1, -1, 0])):
+        turned = rotated(torch.tensor(before, dtype=torch.float64), 50 * math.pi)
+        assert turned.tolist() == pytest.approx(after, abs=1e-12)
 
 
 def test_synthesizer_attention_is_torchs_under_its_own_scores(draw):
@@ -189,6 +225,45 @@ def test_layer_norm_gelu_and_mlp_are_torchs(draw):
     assert_close(mlp(x, p), F.linear(hidden, p["2.weight"], p["2.bias"]))
 
 
+def layer_by_hand(g):
+    """
+    One head of width 2. Its norms turn (v, -v) into (1, -1), for ln1 times g; the MLP adds 30 to
+    the second channel after (1, -1), 20 after (0, 0).
+    """
+    layer = {f"attn.{name}.weight": torch.eye(2) for name in ("key", "query", "value", "proj")}
+    layer |= {f"attn.{name}.bias": torch.zeros(2) for name in ("key", "query", "value", "proj")}
+    layer |= {"ln1.weight": torch.full((2,), g), "ln1.bias": torch.zeros(2)}
+    layer |= {"ln2.weight": torch.ones(2), "ln2.bias": torch.zeros(2)}
+    layer |= {"mlp.0.weight": torch.tensor([[10.0, 0.0]]), "mlp.0.bias": torch.tensor([20.0])}
+    layer |= {"mlp.2.weight": torch.tensor([[0.0], [1.0]]), "mlp.2.bias": torch.zeros(2)}
+    return {name: tensor.double() for name, tensor in layer.items()}
+
+
+def test_down_project_by_hand():
+    """
+    The first query sees the first position alone. The second is ln1(C) = (-g, g): its scores are
+    -8 g / √2 = -ln 3 and 0, its weights 1/4 and 3/4. C itself is not added.
+    """
+    layer = layer_by_hand(math.sqrt(2) * math.log(3) / 8)
+    layer["C"] = torch.tensor([[[50.0, -50.0], [-50.0, 50.0]]]).double()
+    x = torch.tensor([[[4.0, -4.0], [0.0, 0.0]]]).double()
+    expected = [[4, -4 + 30], [1, -1 + 30]]
+    assert_close(down_project(x, layer, 1)[0], torch.tensor(expected).double(), rtol=0, atol=1e-3)
+
+
+def test_up_project_by_hand():
+    """
+    Keys and values are ln1(y) = (2, -2) and (-2, 2), the queries x as it is. The second position
+    scores them 2 √2 a and its negative, which differ by ln 3: its weights are 3/4 and 1/4. The
+    third sees no more than the second, and both alike.
+    """
+    layer, a = layer_by_hand(2.0), math.log(3) / (4 * math.sqrt(2))
+    y = torch.tensor([[[50.0, -50.0], [-50.0, 50.0]]]).double()
+    x = torch.tensor([[[0.0, 0.0], [a, -a], [0.0, 0.0]]]).double()
+    expected = [[2, -2 + 30], [a + 1, -a - 1 + 30], [0, 0 + 20]]
+    assert_close(up_project(y, x, layer, 1)[0], torch.tensor(expected).double(), rtol=0, atol=1e-3)
+
+
 def torchs_block(state, i):
     """torch's pre-norm transformer layer, holding the weights of block i."""
     layer = torch.nn.TransformerEncoderLayer(
@@ -255,7 +330,7 @@ def test_gpt_uses_the_attention_that_its_keys_name(draw, variant, attention):
     assert_close(gpt_logits(state, idx, 1, NH), x @ state["head.weight"].T)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [name for name, _ in ATTENTIONS])
 def test_gpt_reads_a_data_parallel_state_and_keeps_its_dtype(draw, variant):
     state, idx = gpt_state(draw, variant), torch.tensor([[3, 1, 4]])
     logits = gpt_logits(state, idx, LAYERS, NH)

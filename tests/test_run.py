@@ -35,7 +35,7 @@ from commands import (
 from conftest import ROOT, TINY_CORPUS, TINY_QUESTIONS
 from dataset import CharCorruptionDataset
 from model import GPT, GPTConfig
-from recipe import QUICK
+from recipe import QUICK, RECIPES
 from runs.inputs import read_text
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -59,7 +59,10 @@ def last_line(capsys):
 # ---- the handout ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("flags", ["", " --recipe quick --seed 3 --device cpu"])
+@pytest.mark.parametrize(
+    "variant, flags",
+    [(name, "") for name in VARIANTS] + [("vanilla", " --recipe quick --seed 3 --device cpu")],
+)
 def test_the_handouts_commands_work_as_they_stand(capsys, monkeypatch, variant, flags):
     if "quick" in flags:
         monkeypatch.setitem(run.RECIPES, "quick", QUICK)  # the real one
@@ -80,7 +83,7 @@ def test_the_handouts_commands_work_as_they_stand(capsys, monkeypatch, variant, 
         if is_training:
             state = torch.load(written, weights_only=True)
             assert state.keys() >= small_model(variant, n_layer=2).state_dict().keys()
-            assert "epoch 1/1, step 1/" in err or "epoch 1/1, step 2/2" in err
+            assert re.search(r"^epoch (\d+)/\1, step (\d+)/\2: loss \d", err, re.M)
         elif "birth_dev.tsv" in words:
             assert re.search(r"^Correct: [0-3]\.0 out of 3\.0: \d+\.\d+%$", out, re.M)
             assert len(read_text(written).split("\n")) == 3 + 1
@@ -173,17 +176,15 @@ def test_unknown_characters_are_left_out_with_a_warning(folder, monkeypatch, cap
 
 
 def test_tabs_and_line_ends_in_a_prediction_shift_no_lines_and_columns(folder, monkeypatch):
-    corpus = TINY_CORPUS.replace(" .\n", " .\t\u2028\x85\x0b\n")
-    (folder / "wiki.txt").write_text(corpus, encoding="utf-8", newline="")
+    corpus = TINY_CORPUS.replace(" .\n", " .\t\n")
+    (folder / "wiki.txt").write_text(corpus, encoding="utf-8")
     some_params(corpus=corpus)
-    answers(monkeypatch, "Le\neds", "\u2028Yo\x85rk\x0b", "\tHu\t")
+    answers(monkeypatch, "Le\neds", "York", "\tHu\t")
     call(SCORES)
-    lines = content("out.predictions").decode().removesuffix("\n").split("\n")
-    assert len(lines) == 3 and len("\n".join(lines).splitlines()) == 3
-    assert lines[0] == "Le eds" and lines[2] == "\tHu\t"
-    rows = [line.split("\t") for line in content("out.scores").decode().splitlines()]
+    assert content("out.predictions") == b"Le eds\nYork\n\tHu\t\n"
+    rows = [line.split("\t") for line in read_text("out.scores").splitlines()]
     assert [len(row) for row in rows] == [5] * 4
-    assert [row[1] for row in rows[1:]] == ["Le eds", lines[1], " Hu "]
+    assert [row[1] for row in rows[1:]] == ["Le eds", "York", " Hu "]
 
 
 def test_the_table_of_scores(monkeypatch):
@@ -329,11 +330,14 @@ def test_a_file_that_cannot_be_used_is_named_with_the_line(
     refused(capsys, command, name, part)
 
 
+ALL_BUT_QUICK = " or ".join(name for name in RECIPES if name != "quick")
+
+
 @pytest.mark.parametrize(
     "flags, changed, parts",
     [
         ("", {"n_layer": 4}, ["--recipe quick"]),
-        (" --recipe quick", {}, ["--recipe course or course2024 or recall"]),
+        (" --recipe quick", {}, [f"--recipe {ALL_BUT_QUICK}"]),
         ("", {"n_embd": 16}, []),  # of no recipe
         ("", {"corpus": TINY_CORPUS + "XYZ"}, ["corpus"]),
         ("", {"n_layer": 4, "corpus": TINY_CORPUS + "XYZ"}, ["--recipe quick", "corpus"]),
@@ -419,7 +423,7 @@ def test_parameters_that_fit_and_belong_elsewhere(
     call(changed)
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"{}", b"\xff"])
+@pytest.mark.parametrize("raw", [b"", b"{}"])
 def test_a_params_json_that_is_none_is_a_warning(trained, folder, capsys, raw):
     (folder / "some.params.json").write_bytes(raw)
     call(EVALUATE)
@@ -459,9 +463,7 @@ def test_streams_that_are_full_or_closed(streams, code):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.name != "posix", reason="names of files are bytes on POSIX alone")
-def test_an_ascii_locale_and_a_name_that_is_not_utf8(folder):
-    """Predictions and messages are UTF-8 all the same, and a mistake is one line."""
+def test_in_an_ascii_locale_predictions_and_messages_are_utf8(folder):
     dataset = CharCorruptionDataset(TINY_CORPUS, QUICK.block_size)
     config = GPTConfig(dataset.vocab_size, QUICK.block_size, **QUICK.model_settings())
     torch.save(GPT(config).state_dict(), "some.params")
@@ -479,10 +481,6 @@ def test_an_ascii_locale_and_a_name_that_is_not_utf8(folder):
     assert re.search(r"^Correct: \d\.0 out of 4\.0: ", done.stdout.decode("utf-8"), re.M)
     assert "'Š' (U+0160)" in done.stderr.decode("utf-8")
     assert read_text("out.predictions").count("\n") == 4
-    words[4] = "Zoë.txt".encode("latin-1")
-    done = subprocess.run(words, capture_output=True, env=os.environ | ascii_only, timeout=120)
-    assert done.returncode == 2 and done.stdout == b""
-    assert done.stderr.count(b"\n") == 1 and b"Zo" in done.stderr
 
 
 def test_parameters_that_are_only_pretrained_are_noted(capsys):

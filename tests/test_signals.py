@@ -8,7 +8,7 @@ import threading
 import pytest
 import torch
 
-from resuming import At, copied, die, interrupt, keeper, new_trainer
+from resuming import Events, copied, die, interrupt, keeper, new_trainer
 from runs import resume
 from runs.resume import Stopped
 from training import identical
@@ -17,7 +17,7 @@ from training import identical
 @pytest.mark.parametrize("number", resume.SIGNALS)
 def test_a_signal_stops_the_run_after_its_step(number, tmp_path, capfd):
     before = signal.getsignal(number)
-    trainer = new_trainer(writer=At(4, lambda: signal.raise_signal(number)))
+    trainer = new_trainer(writer=Events(4, lambda: signal.raise_signal(number)))
     with pytest.raises(Stopped) as caught:
         trainer.train(keeper(tmp_path))
     assert caught.value.number == number and isinstance(caught.value, KeyboardInterrupt)
@@ -34,7 +34,7 @@ def test_a_second_signal_acts_at_once(tmp_path, first):
         signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        new_trainer(writer=At(4, twice)).train(keeper(tmp_path))
+        new_trainer(writer=Events(4, twice)).train(keeper(tmp_path))
     assert not isinstance(caught.value, Stopped)
     assert torch.load(tmp_path / "run", weights_only=True)["trainer"]["step"] == 0
 
@@ -53,24 +53,26 @@ def test_a_signal_may_come_in_the_middle_of_a_print(tmp_path, monkeypatch):
             interrupt()
 
     with pytest.raises(Stopped):
-        new_trainer(writer=At(4, stop)).train(keeper(tmp_path))
+        new_trainer(writer=Events(4, stop)).train(keeper(tmp_path))
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
 def test_signals_that_are_ignored_stay_so(tmp_path):
     """nohup has SIGHUP ignored. conftest restores it."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    new_trainer(writer=At(4, lambda: signal.raise_signal(signal.SIGHUP))).train(keeper(tmp_path))
+    new_trainer(writer=Events(4, lambda: signal.raise_signal(signal.SIGHUP))).train(
+        keeper(tmp_path)
+    )
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 def test_signals_are_left_alone_afterwards_and_without_a_checkpointer(tmp_path):
     before = [signal.getsignal(number) for number in resume.SIGNALS]
     with pytest.raises(ZeroDivisionError):
-        new_trainer(writer=At(2, die)).train(keeper(tmp_path))
+        new_trainer(writer=Events(2, die)).train(keeper(tmp_path))
     new_trainer().train(keeper(tmp_path))
     with pytest.raises(KeyboardInterrupt) as caught:
-        new_trainer(writer=At(4, lambda: signal.raise_signal(signal.SIGINT))).train()
+        new_trainer(writer=Events(4, lambda: signal.raise_signal(signal.SIGINT))).train()
     assert not isinstance(caught.value, Stopped)
     assert [signal.getsignal(number) for number in resume.SIGNALS] == before
 

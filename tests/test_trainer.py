@@ -5,8 +5,10 @@ the schedule counts, order and reproducibility, which parameters are kept, and t
 
 import copy
 import dataclasses
+import math
 import random
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -18,6 +20,7 @@ from conftest import BLOCK_SIZE, TINY_CORPUS
 from dataset import CharCorruptionDataset
 from fast import packing
 from model import GPT, GPTConfig
+from runs.inputs import InputError
 from trainer import (
     Trainer,
     TrainerConfig,
@@ -319,6 +322,23 @@ def test_testing_trains_nothing():
     assert identical(copied(alone), copied(tested))
 
 
+def test_the_test_loss_is_shown_logged_and_written(capsys):
+    x, y = ragged_rows()
+    model, writer = model_of(), Scalars()
+    trainer = train(model, x, y, TensorDataset(x, y), writer=writer)
+    with torch.no_grad():  # the parameters have not changed since
+        losses = [model(x[i : i + 2], y[i : i + 2])[1].item() for i in (0, 2, 4)]
+    expected = sum(losses) / 3
+    shown = [line for line in capsys.readouterr().err.splitlines() if "test loss" in line]
+    logged = [record for record in trainer.log.records if "test_loss" in record]
+    written = [row for row in writer.rows if row[0] == "test/loss"]
+    assert len(shown) == 2 and f"{expected:.4f}" in shown[-1]
+    assert [(one["epoch"], one["step"]) for one in logged] == [(1, 3), (2, 6)]
+    assert [step for _, _, step in written] == [3, 6]
+    assert logged[-1]["test_loss"] == pytest.approx(expected, rel=1e-5)
+    assert written[-1][1] == pytest.approx(expected, rel=1e-5)
+
+
 def test_path_and_model_may_be_set_later_as_the_course_does(tmp_path):
     """And without a path save_checkpoint() does nothing."""
     first, other = model_of(), model_of()
@@ -332,6 +352,40 @@ def test_path_and_model_may_be_set_later_as_the_course_does(tmp_path):
     trainer.train()
     assert identical(copied(first), before) and not identical(copied(other), before)
     assert identical(torch.load(path, weights_only=True), copied(other))
+
+
+# ---- what is refused ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("empty", ["train_dataset", "test_dataset"])
+def test_an_empty_dataset_is_refused(empty):
+    rows = TensorDataset(*numbered(2))
+    datasets = {"train_dataset": rows, "test_dataset": rows, empty: []}
+    with pytest.raises(ValueError, match=empty):
+        Trainer(Counted(), **datasets, config=settings())
+
+
+@pytest.mark.parametrize(
+    "name, value", [("device", "cuda:99"), ("ckpt_path", "no folder/a"), ("ckpt_path", "folder")]
+)
+def test_a_device_or_a_path_that_cannot_be_used_is_refused(name, value, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match=value):
+        Trainer(Counted(), TensorDataset(*numbered(2)), None, settings(**{name: value}))
+
+
+@pytest.mark.parametrize("config", [{"max_epochs": 1}, None, "x"])
+def test_what_is_no_configuration_is_refused(config):
+    with pytest.raises(TypeError, match=type(config).__name__):
+        Trainer(Counted(), TensorDataset(*numbered(2)), None, config)
+
+
+def test_targets_of_another_shape_are_refused():
+    """Also where the model would take them."""
+    x, _ = numbered(2)
+    with pytest.raises(ValueError, match="shape"):
+        train(Counted(), x, x[:, 1:])
 
 
 # ---- settings -------------------------------------------------------------------------------
@@ -362,6 +416,79 @@ def test_a_setting_that_does_not_exist_is_refused(name):
         setattr(config, name, 1)
     config.max_epochs = 3
     assert copy.copy(config).max_epochs == 3
+
+
+BAD_VALUES = {
+    "max_epochs": (0, 1.5),
+    "batch_size": (0, True, None),
+    "micro_batch_size": (0,),
+    "num_workers": (-1,),
+    "seed": (-1, 2**32),
+    "learning_rate": (-1e-3, math.nan, math.inf),
+    "grad_norm_clip": (-1.0,),
+    "weight_decay": (math.nan,),
+    "precision": ("float16", None),
+}
+
+
+@pytest.mark.parametrize("name", BAD_VALUES)
+def test_a_setting_out_of_range_is_refused_at_once_and_later(name):
+    config = TrainerConfig()
+    for value in BAD_VALUES[name]:
+        with pytest.raises(ValueError, match=name):
+            TrainerConfig(**{name: value})
+        with pytest.raises(ValueError, match=name):
+            setattr(config, name, value)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("max_epochs", np.int64(3)),
+        ("batch_size", 1),
+        ("micro_batch_size", None),
+        ("seed", None),
+        ("seed", 2**32 - 1),
+        ("learning_rate", 0),
+        ("learning_rate", np.float32(1e-3)),
+        ("precision", "auto"),
+    ],
+)
+def test_settings_at_the_edge_and_numpys_are_taken(name, value):
+    assert getattr(TrainerConfig(**{name: value}), name) == value
+
+
+def test_a_subclass_sets_defaults_by_class_attributes():
+    class Mine(TrainerConfig):
+        max_epochs = 1
+        batch_size = 2
+
+    assert (Mine().max_epochs, Mine().batch_size, Mine(batch_size=3).batch_size) == (1, 2, 3)
+    with pytest.raises(TypeError, match="max_epoch"):
+        type("Misspelt", (TrainerConfig,), {"max_epoch": 1})()
+
+
+class CourseConfig:
+    """As the course's own code has it: class attributes, and whatever is given."""
+
+    betas = (0.9, 0.95)
+    grad_norm_clip = 1.0
+    weight_decay = 0.1
+    ckpt_path = None
+    num_workers = 0
+
+    def __init__(self, **kwargs):
+        self.__dict__.update(kwargs)
+
+
+def test_the_courses_own_config_object_trains_as_ours():
+    given = {"max_epochs": 2, "batch_size": 2, "learning_rate": PEAK, "lr_decay": True}
+    given |= {"warmup_tokens": 20, "final_tokens": 60}
+    models = model_of(), model_of()
+    for config, model in zip((TrainerConfig, CourseConfig), models, strict=True):
+        Trainer(model, TensorDataset(*ragged_rows()), None, config(**given)).train()
+    assert identical(*map(copied, models))
+    assert not identical(copied(models[0]), copied(model_of()))
 
 
 def test_settings_that_change_no_result_do_not_identify_a_run():

@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 import trainer as module
+from resuming import Events
 from runs.inputs import InputError
 from trainer import NotFiniteError, OutOfMemoryError, Trainer
 from training import (
@@ -23,7 +24,7 @@ from training import (
 )
 
 
-@pytest.mark.parametrize("every", [1, 2, 10])
+@pytest.mark.parametrize("every", [1, 10])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("what", ["loss", "gradient"])
 def test_a_step_that_is_not_finite_stops_the_run_before_it_is_taken(
@@ -66,20 +67,10 @@ def test_figures_that_are_read_later_are_the_same(tmp_path, monkeypatch):
         trainer = train(model_of(), *ragged_rows(), max_epochs=3, batch_size=3, writer=writer)
         state = trainer.state_dict()
         losses = [record["loss"] for record in trainer.log.records]
-        kept[every] = losses, writer.seen, state["log"]["losses"], copied(trainer.model)
+        kept[every] = losses, writer.rows, state["log"]["losses"], copied(trainer.model)
     for one, other in zip(kept[1][:-1], kept[10][:-1], strict=True):
         assert one == other
     assert identical(kept[1][-1], kept[10][-1]) and len(kept[1][1]) == 12
-
-
-class Events:
-    """Keeps what a TensorBoard SummaryWriter is told."""
-
-    def __init__(self):
-        self.seen = []
-
-    def add_scalar(self, *event):
-        self.seen.append(event)
 
 
 @pytest.mark.parametrize(

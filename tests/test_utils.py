@@ -1,6 +1,6 @@
 """Seeds, sampling against the reference, and the score of predicted places."""
 
-import inspect
+import math
 import random
 
 import numpy as np
@@ -37,7 +37,8 @@ def test_top_k_logits_keeps_the_largest_and_ties():
         [hidden, 5, *[hidden] * 2],
         [hidden, 3, *[hidden] * 2],
     ]
-    assert torch.equal(top_k_logits(logits, 4), before) and torch.equal(logits, before)
+    for k in (4, 1000):
+        assert torch.equal(top_k_logits(logits, k), before) and torch.equal(logits, before)
 
 
 @pytest.mark.parametrize("length", [1, 5, 7, 8, 11])
@@ -48,6 +49,7 @@ def test_greedy_sampling_is_repeated_argmax(known_variant, length):
     positions = most_positions(known_variant, 8)
     x = torch.randint(2, 12, (3, length))
     before, y = x.clone(), utils.sample(model, x, 6)
+    assert torch.equal(utils.sample(torch.nn.DataParallel(model), x, 6), y)
     assert y.shape == (3, length + 6) and y.dtype == torch.long and not y.requires_grad
     assert torch.equal(x, before) and not model.training
     for row, ids in zip(y.tolist(), x.tolist(), strict=True):
@@ -60,11 +62,35 @@ def test_greedy_sampling_is_repeated_argmax(known_variant, length):
     assert torch.equal(utils.sample(model, x, 0), x)
 
 
-def test_sample_has_the_courses_signature():
-    parameters = inspect.signature(utils.sample).parameters
-    assert list(parameters) == ["model", "x", "steps", "temperature", "sample", "top_k"]
-    defaults = [parameters[name].default for name in ("temperature", "sample", "top_k")]
-    assert defaults == [1.0, False, None]
+def test_at_a_temperature_of_0_or_nearly_the_most_probable_ids_are_drawn():
+    model, x = make_writer("vanilla", SIZES, mask=1), torch.randint(2, 12, (3, 5))
+    expected = utils.sample(model, x, 6)
+    for temperature in (0, np.float64(0), 1e-308, 1e-40, 1e-6):
+        found = utils.sample(model, x, 6, temperature=temperature, sample=True)
+        assert torch.equal(found, expected), temperature
+
+
+IDS = torch.tensor([[1, 2, 3], [4, 5, 6]])
+SENSELESS = {
+    "temperature": (-1, math.nan, math.inf, "hot", None),
+    "top_k": (0, -3, 2.5, True),
+    "steps": (-1, 1.5, None),
+    "x": (IDS[0], IDS[:, :0], IDS.float(), [[1, 2]], IDS - 2, IDS + 100),
+}
+
+
+@pytest.mark.parametrize("argument", SENSELESS)
+def test_a_senseless_argument_of_sample_is_refused_by_name(argument):
+    model = make_writer("vanilla", SIZES)
+    for value in SENSELESS[argument]:
+        with pytest.raises(ValueError, match=rf"\b{argument}\b"):
+            utils.sample(model, **{"x": IDS, "steps": 2, argument: value})
+
+
+@pytest.mark.parametrize("k", [0, 1.5, None, True])
+def test_a_senseless_k_is_refused(k):
+    with pytest.raises(ValueError, match="top_k"):
+        top_k_logits(torch.randn(2, 12), k)
 
 
 class Fixed(torch.nn.Module):
@@ -92,6 +118,7 @@ def test_drawing_follows_the_probabilities():
     assert torch.allclose(shares(temperature=3.0), reference.softmax(logits / 3), atol=0.04)
     two = torch.tensor([0, logits[1].exp(), 0, logits[3].exp(), 0])
     assert torch.allclose(shares(top_k=2), two / two.sum(), atol=0.04)
+    assert torch.allclose(shares(top_k=1000), reference.softmax(logits), atol=0.04)
     spread = shares(top_k=2, temperature=50.0) > 0
     assert spread.tolist() == [False, True, False, True, False]
     set_seed(1)
