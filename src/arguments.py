@@ -320,10 +320,9 @@ def check_paths(args: argparse.Namespace) -> None:
     outputs = []
     for path in paths:
         if isinstance(path, OutputPath) and not is_special(path):
-            companions = []
+            outputs.append((path, path))
             if path == getattr(args, "writing_params_path", None):
-                companions = [resume_path(args), log_path(args), meta_path(path)]
-            outputs += [(path, file) for file in (path, *companions)]
+                outputs += [(path, file) for file in written_beside(args)]
     for path, file in outputs:
         for other in paths:
             # Finetuned parameters may replace the pretrained ones.
@@ -353,6 +352,11 @@ def refuse_another_file(path: str) -> None:
 
 def is_same_file(path: str, other: str) -> bool:
     return os.path.exists(path) and os.path.samefile(path, other)
+
+
+def written_beside(args: argparse.Namespace) -> list[str]:
+    """The files that a training writes beside its parameters."""
+    return [resume_path(args), log_path(args), meta_path(args.writing_params_path)]
 
 
 def resume_path(args: argparse.Namespace) -> str:

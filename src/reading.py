@@ -73,7 +73,7 @@ def encode_prompts(
 ) -> list[list[int]]:
     """
     `question ⁇` as ids for each question. A question with a character that is not in the
-    vocabulary is normalized (Unicode's NFC, else NFKC) if that helps; else such characters are
+    vocabulary is normalized (Unicode's NFC, else NFKC); characters that are not in it even then are
     left out. A note says of how many questions either is true. Raises ValueError if the model has
     too few positions.
     """

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 import torch.nn as nn
 
-from arguments import check_paths, log_path, parse_arguments, resume_path
+from arguments import check_paths, log_path, parse_arguments, resume_path, written_beside
 from attention import VARIANTS
 from dataset import MASK_CHAR, CharCorruptionDataset, Question
 from fast.decoding import Answer, generate
@@ -42,7 +42,7 @@ from reading import (
     read_questions,
 )
 from recipe import COURSE, RECIPES, Recipe, Training
-from runs.checkpoint import digest, load_params, meta_path, save_params, unwrap
+from runs.checkpoint import digest, load_params, save_params, unwrap
 from runs.console import command, note
 from runs.device import PRECISIONS, choose_device
 from runs.distributed import first_process_speaks, is_first_process, process_group
@@ -99,9 +99,18 @@ def finetune(
     training = recipe.finetune_without_pretraining if scratch else recipe.finetune
     dataset = read_names(finetune_corpus_path, pretrain_dataset)
     if not scratch:
-        load_params(model, reading_params_path, what_to_give, meta)
+        found = load_params(model, reading_params_path, what_to_give, meta)
+        note_other_training(reading_params_path, found, meta)
     tconf = trainer_config(training, pretrain_dataset, block_size, finetune_lr, writer, settings)
     return tconf, Trainer(model, dataset, None, tconf)
+
+
+def note_other_training(path: str, found: dict, meta: dict | None) -> None:
+    """Says if the parameters to finetune are not those that this recipe's pretraining writes."""
+    if found and meta:
+        function, recipe = found.get("function"), found.get("recipe")
+        if (function, recipe) != ("pretrain", meta["recipe"]):
+            note(f"note: {path} was written by {function} with --recipe {recipe}")
 
 
 def trainer_config(
@@ -341,8 +350,10 @@ def carry_out(args: argparse.Namespace) -> None:
         evaluate(model, dataset, args.eval_corpus_path, path, scores_path, args.beam)
     elif is_first_process():
         path = args.writing_params_path
-        beside = [resume_path(args), log_path(args), meta_path(path)]
-        with sole_writer(path, beside), tensorboard_writer(args.tb_log_dir) as writer:
+        with (
+            sole_writer(path, written_beside(args)),
+            tensorboard_writer(args.tb_log_dir) as writer,
+        ):
             carry_out_training(args, dataset, model, meta, device, writer)
     else:
         carry_out_training(args, dataset, model, meta, device, None)
@@ -377,6 +388,9 @@ def carry_out_training(
             "note: matmuls are in bfloat16, which this machine multiplies in hardware; "
             "--precision float32 is slower and more precise"
         )
+    path = args.writing_params_path
+    if os.path.isfile(path) and not is_special(path) and not os.path.exists(resume_path(args)):
+        note(f"note: {path} is there already; it is replaced when this training has ended")
     checkpointer = make_checkpointer(args, trainer, dataset)
     meta["code"] = digest_of_code(Path(__file__).parent)
     try:
@@ -394,7 +408,7 @@ def main(arguments: list[str] | None = None) -> None:
     The command line. Exits with 2 and one line where the input is at fault, after a signal with
     128 and its number.
     """
-    with first_process_speaks(), command("run.py"):
+    with command("run.py"), first_process_speaks():
         args = parse_arguments(arguments)
         try:
             check_paths(args)

@@ -18,7 +18,7 @@ class SalientSpanDataset(CharCorruptionDataset):
     Item i is drawn afresh each time. One of document i's salient spans, which are runs of
     capitalised words that are not in the title, stands at the end. Before it stands the document
     up to there, or (in a share SHORT of the items) its title and a few characters alone. With
-    block_size 56:
+    block_size 55:
 
         document   Ann Lee. Ann Lee was born in Leeds, near York .
         x          kept bees Ann Lee. Ann Lee was born in ⁇Leeds⁇□□□□□□□□

@@ -36,7 +36,8 @@ from runs.resume import Checkpointer
 # reading waits for all that it still has to do.
 STEPS_TO_READ = {"cpu": 1}
 
-# Where a Trainer is: complete epochs, steps of the one after them, target positions seen.
+# Where a Trainer is: complete epochs, steps of the one after them, target positions seen, and the
+# lowest test loss.
 POSITION = ("epoch", "step", "tokens", "best_loss")
 
 
@@ -94,7 +95,7 @@ class TrainerConfig:
     num_workers: int = may_change(0)  # processes that load data, where it is not in whole batches
     writer: Any = may_change(None)  # a TensorBoard SummaryWriter, for train/loss and train/lr
     seed: int | None = None  # of data and dropout; None draws afresh
-    device: Any = may_change(None)  # a torch device or its name; None: CUDA if there is one
+    device: Any = may_change(None)  # a torch device or its name; None: a GPU, or else the CPU
     precision: str = may_change("float32")  # of matmuls: "float32", "bfloat16", or "auto"
     micro_batch_size: int | None = may_change(None)  # rows in the model at once; the same result
     compile: bool = may_change(False)  # by torch.compile, for a GPU
@@ -199,18 +200,17 @@ class Trainer:
         """
         config = self.config
         self._begin()
-        keeper = checkpointer or NoCheckpointer()
         settings = self.precision, config.micro_batch_size, config.compile
         gradient = BatchGradient(self.model, self.device, *settings)
         with (
             self._one_line_errors(),
             gradient,
-            keeper.keeping(self),
+            checkpointer.keeping(self) if checkpointer else contextlib.nullcontext(),
             self._progress() as progress,
         ):
             self.progress = progress
             while self.epoch < config.max_epochs:
-                self._train_epoch(gradient, keeper)
+                self._train_epoch(gradient, checkpointer)
                 self.check_parameters()
                 if self.test_dataset is None:
                     self.save_checkpoint()
@@ -222,11 +222,12 @@ class Trainer:
                         self.save_checkpoint()
                 self.epoch, self.step = self.epoch + 1, 0
 
-    def _train_epoch(self, gradient, keeper):
+    def _train_epoch(self, gradient, checkpointer):
         config = self.config
         self.model.train()
         batches = iter(self._batches(self.train_dataset, self.epoch, self.step))
-        keeper.restore_random_state()  # iter() has drawn a random number
+        if checkpointer:
+            checkpointer.restore_random_state()  # iter() has drawn a random number
         for x, y in batches:
             seed = () if config.seed is None else (config.seed, self.epoch, self.step)
             loss = gradient(x, y, *seed)
@@ -240,7 +241,8 @@ class Trainer:
             self.unread.append((self.step, loss, norm, self.set_rate()))
             if len(self.unread) == STEPS_TO_READ.get(self.device.type, 10):
                 self.read_figures()
-            keeper.after_step()
+            if checkpointer:
+                checkpointer.after_step()
         self.read_figures()
 
     def _take_step(self, loss, norm):
@@ -391,23 +393,7 @@ class Trainer:
         workers = 0 if hasattr(dataset, "__getitems__") else config.num_workers
         if first:
             dataset = Subset(dataset, range(first * config.batch_size, len(dataset)))
-        pin_memory = self.device.type == "cuda"
-        return DataLoader(
-            dataset, batch_size=config.batch_size, num_workers=workers, pin_memory=pin_memory
-        )
-
-
-class NoCheckpointer:
-    """Takes the place of a runs.resume.Checkpointer where nothing is kept."""
-
-    def keeping(self, trainer: Trainer) -> contextlib.AbstractContextManager:
-        return contextlib.nullcontext()
-
-    def restore_random_state(self) -> None:
-        pass
-
-    def after_step(self) -> None:
-        pass
+        return DataLoader(dataset, batch_size=config.batch_size, num_workers=workers)
 
 
 def learning_rate_factor(tokens: float, warmup_tokens: float, final_tokens: float) -> float:

@@ -15,6 +15,7 @@ from commands import (
 from conftest import COURSE_FILES, TINY_CORPUS, TINY_QUESTIONS
 from dataset import CharCorruptionDataset, NameDataset
 from model import GPT, GPTConfig
+from runs.checkpoint import save_params
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -107,6 +108,21 @@ def test_finetune_says_how_much_it_drops(folder, untrained, capsys, tiny_pretrai
     (folder / "foreign.tsv").write_text(text, encoding="utf-8")
     run.finetune(None, "foreign.tsv", tiny_pretrain_dataset, 48, small_model())
     assert "foreign.tsv: 2 characters" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "function, recipe, notes",
+    [("pretrain", "course", 0), ("pretrain", "recall", 1), ("finetune", "course", 1)],
+)
+def test_finetune_notes_parameters_of_another_training(
+    untrained, capsys, tiny_pretrain_dataset, function, recipe, notes
+):
+    meta = {"function": function, "recipe": recipe}
+    save_params(small_model(), "some.params", meta)
+    settings = {"meta": {"recipe": "course"}}
+    paths = "some.params", "birth_places_train.tsv"
+    run.finetune(*paths, tiny_pretrain_dataset, 48, small_model(), **settings)
+    assert capsys.readouterr().err.count("some.params") == notes
 
 
 @pytest.mark.skipif(not COURSE_FILES.is_dir(), reason="the course's files are not here")

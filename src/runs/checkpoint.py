@@ -201,9 +201,6 @@ def parse_tensors(content: bytes, path: str, kind: str) -> object:
 
 def describe_difference(found: State, expected: State) -> str:
     """One line on how a state dict differs from the expected one in names or sizes; else empty."""
-    variant, wanted = variant_of_state(found), variant_of_state(expected)
-    if variant and variant != wanted:
-        return f"it holds a {variant} model" + (f", not a {wanted} one" if wanted else "")
     missing = [name for name in expected if name not in found]
     surplus = [name for name in found if name not in expected]
     sizes = [
@@ -211,6 +208,10 @@ def describe_difference(found: State, expected: State) -> str:
         for name, tensor in expected.items()
         if name in found and found[name].shape != tensor.shape
     ]
+    if missing or surplus:
+        variant, wanted = variant_of_state(found), variant_of_state(expected)
+        if variant and variant != wanted:
+            return f"it holds a {variant} model" + (f", not a {wanted} one" if wanted else "")
     return "; ".join(
         start + names[0] + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
         for start, names in (("it lacks ", missing), ("it has ", surplus), ("", sizes))

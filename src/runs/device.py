@@ -85,12 +85,11 @@ def keep_freed_memory() -> None:
     if platform.libc_ver()[0] != "glibc":
         return
     M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -2, -3, -8
-    settings = [
-        (M_ARENA_MAX, 2),  # threads of one arena wait for each other; two cores need two arenas
-        (M_MMAP_THRESHOLD, 1 << 30),
-        (M_TRIM_THRESHOLD, (1 << 31) - 1),
-        (M_TOP_PAD, 1 << 27),  # an arena of threads keeps this much instead of 64 MB blocks
-    ]
-    libc = ctypes.CDLL(None)
-    if not all([libc.mallopt(parameter, value) for parameter, value in settings]):
+    mallopt = ctypes.CDLL(None).mallopt
+    # Old versions take 32 MB at most. Without this one, the others would make it slower.
+    if not (mallopt(M_MMAP_THRESHOLD, 1 << 30) or mallopt(M_MMAP_THRESHOLD, 1 << 25)):
         note("note: malloc did not take its settings; training may be a tenth slower")
+        return
+    mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+    mallopt(M_TOP_PAD, 1 << 27)  # an arena of threads keeps this much instead of 64 MB blocks
+    mallopt(M_ARENA_MAX, torch.get_num_threads())  # threads of one arena wait for each other

@@ -94,6 +94,7 @@ class Checkpointer:
             return  # the others end with the first
         if self._stop is None and time.monotonic() < self._next:
             return
+        self.trainer.read_figures()  # a loss that is not finite ends the run, unlike a full disk
         self.trainer.check_parameters()
         try:
             self._write()
@@ -155,8 +156,7 @@ class Checkpointer:
             raise InputError(f"{error}; {advice}") from None
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise InputError(f"{self.path}: not a resume file of this version; {advice}")
-        # A file from before there was another optimizer does not name it.
-        change = describe_change({"optimizer": "adamw"} | state["settings"], self.identity)
+        change = describe_change(state["settings"], self.identity)
         if change:
             raise InputError(f"{self.path}: belongs to another run: {change}; {advice}")
         return state
@@ -178,8 +178,8 @@ class Checkpointer:
             self._next = end + max(self.every, (end - start) * (1 / LARGEST_SHARE - 1))
 
     def _write_log(self):
-        if self.log_path is None:
-            return
+        if self.log_path is None or not self.trainer.log.records:
+            return  # an earlier run's log stays until there is something to write
         try:
             write_lines(self.log_path, map(json.dumps, self.trainer.log.records))
         except InputError as error:
@@ -257,7 +257,7 @@ def set_random_state(state: dict, device: torch.device) -> None:
     torch.set_rng_state(state["torch"])
     if device.type == "cuda" and state["cuda"] is not None:
         torch.cuda.set_rng_state(state["cuda"], device)
-    if device.type == "mps" and state.get("mps") is not None:
+    if device.type == "mps" and state["mps"] is not None:
         torch.mps.set_rng_state(state["mps"])
 
 
