@@ -230,7 +230,7 @@ class Trainer:
             checkpointer.restore_random_state()  # iter() has drawn a random number
         for x, y in batches:
             seed = () if config.seed is None else (config.seed, self.epoch, self.step)
-            loss = gradient(x, y, *seed)
+            loss = gradient.backward(x, y, *seed)
             norm = torch.nn.utils.clip_grad_norm_(gradient.parameters, config.grad_norm_clip)
             self._take_step(loss, norm)
             self.step += 1

@@ -95,14 +95,6 @@ def untrained(monkeypatch):
 
 
 @pytest.fixture
-def tiny_corpus(tmp_path):
-    """The path of a file with TINY_CORPUS."""
-    path = tmp_path / "wiki.txt"
-    path.write_text(TINY_CORPUS, encoding="utf-8")
-    return path
-
-
-@pytest.fixture
 def tiny_questions(tmp_path):
     """The path of a TSV file with TINY_QUESTIONS."""
     path = tmp_path / "births.tsv"

@@ -179,24 +179,31 @@ def test_kept_memory_is_used_again(case):
 
 
 class Malloc:
-    """Stands for the C library. takes: how many of the settings it takes."""
+    """Stands for the C library. most: the largest threshold for mmap that it takes."""
 
-    def __init__(self, takes):
-        self.takes, self.asked = takes, []
+    def __init__(self, most):
+        self.most, self.taken = most, {}
 
     def mallopt(self, parameter, value):
-        self.asked.append(parameter)
-        return len(self.asked) <= self.takes
+        if parameter == M_MMAP_THRESHOLD and value > self.most:
+            return 0
+        self.taken[parameter] = value
+        return 1
 
 
-@pytest.mark.parametrize("libc, takes, notes", [("glibc", 9, 0), ("glibc", 1, 1), ("", 0, 0)])
-def test_a_malloc_that_refuses_is_noted_and_another_is_not_asked(
-    monkeypatch, capsys, libc, takes, notes
-):
-    malloc = Malloc(takes)
+M_MMAP_THRESHOLD = -3
+
+
+@pytest.mark.parametrize(
+    "libc, most, taken, notes",
+    [("glibc", 1 << 30, 4, 0), ("glibc", 1 << 25, 4, 0), ("glibc", 0, 0, 1), ("", 0, 0, 0)],
+    ids=["new", "before 2.35", "refuses", "another"],
+)
+def test_malloc_takes_all_settings_or_none(monkeypatch, capsys, libc, most, taken, notes):
+    """The others without the threshold would make it slower."""
+    malloc = Malloc(most)
     monkeypatch.setattr(module.platform, "libc_ver", lambda: (libc, ""))
     monkeypatch.setattr(module.ctypes, "CDLL", lambda *_: malloc)
     keep_freed_memory()
-    assert len(malloc.asked) == (4 if libc else 0)  # all of them, also after a refusal
-    error = capsys.readouterr().err
-    assert error.count("\n") == notes and ("malloc" in error) == bool(notes)
+    assert len(malloc.taken) == taken and malloc.taken.get(M_MMAP_THRESHOLD, most) == most
+    assert capsys.readouterr().err.count("\n") == notes

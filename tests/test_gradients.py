@@ -46,7 +46,7 @@ def gradient_of(model, x, y, rows=None, seed=(1, 2, 3), threads=1, compiled=Fals
     try:
         cpu = torch.device("cpu")
         with BatchGradient(model, cpu, torch.float32, rows, compiled) as gradient:
-            loss = gradient(x, y, *seed)
+            loss = gradient.backward(x, y, *seed)
         with ThreadPoolExecutor(1) as later:  # torch.set_num_threads() holds
             assert later.submit(torch.get_num_threads).result() == threads
     finally:

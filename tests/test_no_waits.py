@@ -129,7 +129,7 @@ def test_nor_does_a_step_in_bfloat16(monkeypatch, variant):
             layer.register_forward_hook(lambda _, inputs, y: dtypes.append(y.dtype))
     x, y = rows().tensors
     with gradients.BatchGradient(model, fake, torch.bfloat16, micro_batch_size=5) as gradient:
-        loss = gradient(x, y, 1, 2, 3)
+        loss = gradient.backward(x, y, 1, 2, 3)
     assert set(dtypes) == {torch.bfloat16} and len(dtypes) > 5
     with pytest.raises(DataDependentOutputException):
         loss.item()

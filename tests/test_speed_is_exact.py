@@ -80,7 +80,7 @@ def fast_gradients(
     try:
         cpu = torch.device("cpu")
         with BatchGradient(model, cpu, precision, micro_batch_size, compiled) as gradient:
-            loss = gradient(x, y, 1)
+            loss = gradient.backward(x, y, 1)
     finally:
         torch.set_num_threads(1)
     assert not loss.requires_grad

@@ -34,8 +34,8 @@ class BatchGradient:
     which holds the threads.
 
     model: on `device`. precision: the dtype of matmuls. micro_batch_size: rows in a micro-batch at
-    most, or None. compiled: whether torch.compile makes kernels for the model, for which all
-    micro-batches have one shape: padding is computed.
+    most, or None. compiled: whether torch.compile makes kernels for the model, one for each shape;
+    so that there are few, padding is computed.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class BatchGradient:
     def __exit__(self, *error):
         self._open.close()
 
-    def __call__(self, x: torch.Tensor, y: torch.Tensor, *seed: int) -> torch.Tensor:
+    def backward(self, x: torch.Tensor, y: torch.Tensor, *seed: int) -> torch.Tensor:
         """
         x, y: ids (B, T), the same in all processes. seed: whole numbers on which dropout depends,
         and on nothing else; without them it draws from torch's generator.

@@ -39,7 +39,7 @@ class KVCache:
         self.mask = (columns <= self.positions[:, :, None])[:, None]
 
     def take(self, rows: list[int], columns: int) -> "KVCache":
-        """A KVCache of these rows, of which one may stand several times, with `columns` columns."""
+        """A KVCache with that many columns, of these rows; one may stand in it several times."""
         rows = torch.tensor(rows, device=self.lengths.device)
         taken = KVCache(len(self.layers), columns, self.lengths[rows])
         used = int(taken.lengths.max())

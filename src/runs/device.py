@@ -92,4 +92,5 @@ def keep_freed_memory() -> None:
         return
     mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
     mallopt(M_TOP_PAD, 1 << 27)  # an arena of threads keeps this much instead of 64 MB blocks
-    mallopt(M_ARENA_MAX, torch.get_num_threads())  # threads of one arena wait for each other
+    # Threads of one arena wait for each other.
+    mallopt(M_ARENA_MAX, max(2, torch.get_num_threads()))

@@ -230,11 +230,11 @@ def profile_step(data, variant, recipe, precision):
     (x, y), *_ = DataLoader(corpus.at_epoch(0, 0), batch_size=recipe.pretrain.batch_size)
     with BatchGradient(model, CPU, choose_precision(precision, CPU)) as gradient:
         for step in range(2):
-            gradient(x, y, 0, 0, step)
+            gradient.backward(x, y, 0, 0, step)
         start = time.perf_counter()
         with torch.profiler.profile() as profiler:
             for step in range(3):
-                gradient(x, y, 0, 0, step)
+                gradient.backward(x, y, 0, 0, step)
             total = (time.perf_counter() - start) * 1e6
     torch.set_num_threads(cores)
     spent = {

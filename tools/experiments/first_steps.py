@@ -133,7 +133,7 @@ def in_each_step(corpus, recipe, variant, steps):
         fast.load_state_dict(baseline.state_dict())
         for precision, differences in found.items():
             with BatchGradient(fast, CPU, getattr(torch, precision)) as gradient:
-                differences["losses"].append(gradient(*batches[step], 0, 0, step).item())
+                differences["losses"].append(gradient.backward(*batches[step], 0, 0, step).item())
             torch.nn.utils.clip_grad_norm_(fast.parameters(), 1.0)
             off = [one.grad - expected[name] for name, one in fast.named_parameters()]
             differences["gradients"].append(length(off) / length(expected.values()))
