@@ -74,8 +74,8 @@ def encode_prompts(
     """
     `question ⁇` as ids for each question. A question with a character that is not in the
     vocabulary is normalized (Unicode's NFC, else NFKC); characters that are not in it even then
-    are left out. A note says of how many questions either is true. Raises ValueError if the model has
-    too few positions.
+    are left out. A note says of how many questions either is true. Raises ValueError if the model
+    has too few positions.
     """
     known = pretrain_dataset.stoi.keys() - {MASK_CHAR, PAD_CHAR}
     normalized, shortened, prompts = [], [], []
