@@ -2,7 +2,6 @@
 
 import math
 import random
-from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -26,9 +25,9 @@ def top_k_logits(logits: torch.Tensor, k: int) -> torch.Tensor:
     Logits (B, V) with -inf in all but the k largest of each row; ties with the k-th stay, and a k
     above V keeps all. Raises ValueError for a k below 1.
     """
-    if not is_whole(k) or k < 1:
-        raise ValueError(f"top_k is {k!r}; a whole number of at least 1 is expected")
-    kth_largest = torch.topk(logits, min(int(k), logits.size(-1))).values[:, [-1]]
+    if k < 1:
+        raise ValueError(f"top_k is {k}; at least 1 is expected")
+    kth_largest = torch.topk(logits, min(k, logits.size(-1))).values[:, [-1]]
     return logits.masked_fill(logits < kth_largest, float("-inf"))
 
 
@@ -47,12 +46,12 @@ def sample(
 
     temperature divides the logits; 0 takes the most probable id. top_k keeps only that many ids to
     draw from. The model sees as many of the last ids as it has positions for. Returns a LongTensor
-    (B, T + steps). Leaves the model in evaluation mode. Raises ValueError for an argument out of
-    range.
+    (B, T + steps). Leaves the model in evaluation mode. Raises ValueError for a temperature or a
+    top_k out of range.
     """
-    model = unwrap(model)
-    check_sampling(model, x, steps, temperature, top_k)
-    model.eval()
+    if not 0 <= temperature < math.inf:
+        raise ValueError(f"temperature is {temperature}; a finite number, 0 or more, is expected")
+    model = unwrap(model).eval()
     positions = getattr(model, "max_positions", model.get_block_size())
     for _ in range(steps):
         logits, _ = model(x[:, -positions:])
@@ -67,31 +66,6 @@ def sample(
             next_id = logits.argmax(dim=-1, keepdim=True)
         x = torch.cat((x, next_id), dim=1)
     return x
-
-
-def check_sampling(
-    model: nn.Module, x: torch.Tensor, steps: int, temperature: float, top_k: int | None
-) -> None:
-    """Raises ValueError, in a sentence, for arguments of sample() that make no sense."""
-    if not isinstance(x, torch.Tensor) or x.dim() != 2 or x.size(1) < 1:
-        raise ValueError("x is no tensor of ids (B, T) with at least one id a row")
-    if x.dtype not in (torch.int64, torch.int32):
-        raise ValueError(f"x has the type {x.dtype}; ids are whole numbers (torch.long)")
-    vocab_size = getattr(model, "vocab_size", None)
-    if x.numel() and (x.min() < 0 or (vocab_size is not None and x.max() >= vocab_size)):
-        raise ValueError(f"x holds an id outside the vocabulary, 0 to {vocab_size} - 1")
-    if not is_whole(steps) or steps < 0:
-        raise ValueError(f"steps is {steps!r}; a whole number, 0 or more, is expected")
-    if isinstance(temperature, bool) or not isinstance(temperature, Real):
-        raise ValueError(f"temperature is {temperature!r}; a number is expected")
-    if not 0 <= temperature < math.inf:
-        raise ValueError(f"temperature is {temperature}; a finite number, 0 or more, is expected")
-    if top_k is not None and (not is_whole(top_k) or top_k < 1):
-        raise ValueError(f"top_k is {top_k!r}; a whole number of at least 1 is expected")
-
-
-def is_whole(number: object) -> bool:
-    return isinstance(number, Integral) and not isinstance(number, bool)
 
 
 def evaluate_places(filepath: str, predicted_places: list[str]) -> tuple[float, float]:

@@ -70,27 +70,17 @@ def test_at_a_temperature_of_0_or_nearly_the_most_probable_ids_are_drawn():
         assert torch.equal(found, expected), temperature
 
 
-IDS = torch.tensor([[1, 2, 3], [4, 5, 6]])
-SENSELESS = {
-    "temperature": (-1, math.nan, math.inf, "hot", None),
-    "top_k": (0, -3, 2.5, True),
-    "steps": (-1, 1.5, None),
-    "x": (IDS[0], IDS[:, :0], IDS.float(), [[1, 2]], IDS - 2, IDS + 100),
-}
+@pytest.mark.parametrize("temperature", [-1, math.nan, math.inf])
+def test_a_senseless_temperature_is_refused(temperature):
+    """Below 0 the least probable ids would be drawn."""
+    x = torch.tensor([[1, 2, 3]])
+    with pytest.raises(ValueError, match="temperature"):
+        utils.sample(make_writer("vanilla", SIZES), x, 2, temperature=temperature, sample=True)
 
 
-@pytest.mark.parametrize("argument", SENSELESS)
-def test_a_senseless_argument_of_sample_is_refused_by_name(argument):
-    model = make_writer("vanilla", SIZES)
-    for value in SENSELESS[argument]:
-        with pytest.raises(ValueError, match=rf"\b{argument}\b"):
-            utils.sample(model, **{"x": IDS, "steps": 2, argument: value})
-
-
-@pytest.mark.parametrize("k", [0, 1.5, None, True])
-def test_a_senseless_k_is_refused(k):
+def test_a_k_that_keeps_nothing_is_refused():
     with pytest.raises(ValueError, match="top_k"):
-        top_k_logits(torch.randn(2, 12), k)
+        top_k_logits(torch.randn(2, 12), 0)
 
 
 class Fixed(torch.nn.Module):
