@@ -107,10 +107,9 @@ def finetune(
 
 def note_other_training(path: str, found: dict, meta: dict | None) -> None:
     """Says if the parameters to finetune are not those that this recipe's pretraining writes."""
-    if found and meta:
-        function, recipe = found.get("function"), found.get("recipe")
-        if (function, recipe) != ("pretrain", meta["recipe"]):
-            note(f"note: {path} was written by {function} with --recipe {recipe}")
+    expected = {"function": "pretrain", "recipe": (meta or {}).get("recipe")}
+    if meta and found.keys() >= expected.keys() and not expected.items() <= found.items():
+        note(f"note: {path} was written by {found['function']} with --recipe {found['recipe']}")
 
 
 def trainer_config(

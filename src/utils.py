@@ -46,8 +46,8 @@ def sample(
 
     temperature divides the logits; 0 takes the most probable id. top_k keeps only that many ids to
     draw from. The model sees as many of the last ids as it has positions for. Returns a LongTensor
-    (B, T + steps). Leaves the model in evaluation mode. Raises ValueError for a temperature or a
-    top_k out of range.
+    (B, T + steps). Leaves the model in evaluation mode. Raises ValueError for a temperature out
+    of range, and in drawing for a top_k below 1.
     """
     if not 0 <= temperature < math.inf:
         raise ValueError(f"temperature is {temperature}; a finite number, 0 or more, is expected")

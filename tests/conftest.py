@@ -109,13 +109,6 @@ def tiny_pretrain_dataset():
     return CharCorruptionDataset(TINY_CORPUS, BLOCK_SIZE)
 
 
-@pytest.fixture
-def tiny_name_dataset(tiny_pretrain_dataset):
-    from dataset import NameDataset
-
-    return NameDataset(tiny_pretrain_dataset, TINY_QUESTIONS)
-
-
 @pytest.fixture(params=list(VARIANTS))
 def variant(request):
     return request.param

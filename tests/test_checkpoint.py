@@ -180,6 +180,19 @@ def test_a_new_variant_is_recognised(known_variant, path, monkeypatch):
     load_params(gpt("double"), path)
 
 
+def test_a_variant_that_takes_larger_sizes_only_is_in_nobodys_way(path, monkeypatch):
+    class Picky(VARIANTS["vanilla"]):
+        def __init__(self, config):
+            assert config.n_embd > 4
+
+    monkeypatch.setitem(VARIANTS, "picky", Picky)
+    save_params(gpt("rope"), path)
+    load_params(gpt("rope"), path)
+    refused(gpt("vanilla"), path, "rope")
+    torch.save({"x": torch.zeros(1)}, path)
+    refused(gpt("vanilla"), path)
+
+
 @pytest.mark.parametrize(
     "changes, parts",
     [

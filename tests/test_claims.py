@@ -15,6 +15,7 @@ import analysis
 import invented
 import logs
 import measured
+import report
 from intervals import accuracy_interval, ranking_interval
 from load import having, load_runs, rows_in
 from tables import REPORTED
@@ -310,6 +311,7 @@ def test_with_dropout_the_losses_lie_in_the_same_range(first_steps):
 def test_finetuning_seeds_do_not_explain_the_synthesizers_accuracy(course):
     """ "All five accuracies lie between": far below the reported one."""
     records = json.loads((RESULTS / "finetuning_seeds.json").read_text(encoding="utf-8"))
+    records = report.of_runs({"finetuning_seeds": records}, "finetuning_seeds", course)
     found = measured.finetuned_shares(records, course)
     assert found.keys() == {("vanilla", 0), ("synthesizer", 0), ("synthesizer", 1)}
     for seed in (0, 1):

@@ -10,6 +10,7 @@ import sys
 import pytest
 import torch
 
+import run
 from conftest import ROOT, TINY_CORPUS, TINY_QUESTIONS
 from resuming import Events
 from runs import distributed as module
@@ -53,6 +54,19 @@ def test_of_several_processes_the_first_speaks(monkeypatch, capsys, rank, heard)
         print("err", file=sys.stderr)
     print("afterwards")
     assert capsys.readouterr() == ("out\n" * heard + "afterwards\n", "err\n" * heard)
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_an_error_of_any_process_is_shown(monkeypatch, tmp_path, capsys, rank):
+    """The first process may not have it, as where there are fewer GPUs than processes."""
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", rank), ("MASTER_ADDR", "x")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_PORT", "1")
+    path = tmp_path / "wiki.txt"
+    path.write_text("Ann Lee.", encoding="utf-8")
+    with pytest.raises(SystemExit, match="2"):
+        run.main(["pretrain", "vanilla", str(path), "--writing_params_path", str(path)])
+    assert capsys.readouterr().err.count(f"{path}: ") == 1
 
 
 def test_the_group_is_taken_down_after_an_error(monkeypatch):

@@ -441,13 +441,17 @@ def test_a_file_of_another_version_is_refused(tmp_path):
     refused(tmp_path)
 
 
-def test_an_average_of_another_size_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    "optimizer, name", [("adamw", "exp_avg"), ("adamw", "exp_avg_sq"), ("muon", "momentum")]
+)
+def test_an_average_of_another_size_is_refused(tmp_path, optimizer, name):
     """torch would write beyond its end."""
-    stop_at(tmp_path, 2)
+    stop_at(tmp_path, 2, optimizer=optimizer)
     state = torch.load(tmp_path / "run", weights_only=True)
-    state["trainer"]["optimizer"][0]["exp_avg"] = torch.zeros(3)
+    kept = state["trainer"]["optimizer"].values()
+    next(one for one in kept if name in one)[name] = torch.zeros(3)
     torch.save(state, tmp_path / "run")
-    refused(tmp_path, "exp_avg")
+    refused(tmp_path, name, optimizer=optimizer)
 
 
 def test_a_macs_random_state_is_kept(monkeypatch):

@@ -176,15 +176,15 @@ def test_unknown_characters_are_left_out_with_a_warning(folder, monkeypatch, cap
 
 
 def test_tabs_and_line_ends_in_a_prediction_shift_no_lines_and_columns(folder, monkeypatch):
-    corpus = TINY_CORPUS.replace(" .\n", " .\t\n")
+    corpus = TINY_CORPUS.replace(" .\n", " .\t\u2028\n")
     (folder / "wiki.txt").write_text(corpus, encoding="utf-8")
     some_params(corpus=corpus)
-    answers(monkeypatch, "Le\neds", "York", "\tHu\t")
+    answers(monkeypatch, "Le\neds", "Yo\u2028rk", "\tHu\t")
     call(SCORES)
-    assert content("out.predictions") == b"Le eds\nYork\n\tHu\t\n"
+    assert content("out.predictions") == b"Le eds\nYo rk\n\tHu\t\n"
     rows = [line.split("\t") for line in read_text("out.scores").splitlines()]
     assert [len(row) for row in rows] == [5] * 4
-    assert [row[1] for row in rows[1:]] == ["Le eds", "York", " Hu "]
+    assert [row[1] for row in rows[1:]] == ["Le eds", "Yo rk", " Hu "]
 
 
 def test_the_table_of_scores(monkeypatch):

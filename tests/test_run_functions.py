@@ -125,6 +125,19 @@ def test_finetune_notes_parameters_of_another_training(
     assert capsys.readouterr().err.count("some.params") == notes
 
 
+def test_meta_without_a_recipe_is_enough(untrained, tiny_pretrain_dataset):
+    save_params(small_model(), "some.params", {"function": "pretrain"})
+    paths = "some.params", "birth_places_train.tsv"
+    run.finetune(*paths, tiny_pretrain_dataset, 48, small_model(), meta={"variant": "vanilla"})
+
+
+def test_a_training_of_parameters_that_are_there_is_noted(untrained, capsys):
+    words = ["pretrain", "vanilla", "wiki.txt", "--recipe", "quick"]
+    for notes in (0, 1):
+        run.main([*words, "--writing_params_path", "new.params"])
+        assert capsys.readouterr().err.count("new.params is there already") == notes
+
+
 @pytest.mark.skipif(not COURSE_FILES.is_dir(), reason="the course's files are not here")
 def test_final_tokens_of_the_courses_corpus(untrained):
     """Through the command line's own reading, so that no document is lost on the way."""

@@ -19,6 +19,7 @@ import trainer as module
 from baseline import baseline_epoch, baseline_optimizer
 from fast.gradients import BatchGradient
 from models import enlarge, make_baseline, make_gpt
+from resuming import Events
 from runs.device import check_compiler
 from runs.inputs import InputError
 from trainer import Trainer, TrainerConfig
@@ -188,22 +189,11 @@ def test_every_variant_is_trained_packed_as_unpacked(variant):
 # ---- many steps -----------------------------------------------------------------------------
 
 
-class Losses:
-    """Keeps the losses, as a TensorBoard SummaryWriter."""
-
-    def __init__(self):
-        self.values = []
-
-    def add_scalar(self, tag, value, step):
-        if tag == "train/loss":
-            self.values.append(value)
-
-
 def train(model, data, **settings):
-    losses = Losses()
-    settings = {"learning_rate": 0.01, "seed": 1, "device": "cpu", "writer": losses, **settings}
+    events = Events()
+    settings = {"learning_rate": 0.01, "seed": 1, "device": "cpu", "writer": events, **settings}
     Trainer(model, data, None, TrainerConfig(**settings)).train()
-    return losses.values
+    return events.of("train/loss")
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from conftest import BLOCK_SIZE, TINY_CORPUS
 from dataset import CharCorruptionDataset
 from fast import packing
 from model import GPT, GPTConfig
+from resuming import Events
 from runs.inputs import InputError
 from trainer import (
     Trainer,
@@ -46,19 +47,6 @@ from training import (
 )
 
 PACKED = [name for name in reference.VARIANTS if VARIANTS[name].supports_packing]
-
-
-class Scalars:
-    """Has what a TensorBoard SummaryWriter has of add_scalar, and keeps what it gets."""
-
-    def __init__(self):
-        self.rows = []
-
-    def add_scalar(self, tag, value, step):
-        self.rows.append((tag, value, step))
-
-    def of(self, tag):
-        return [value for name, value, _ in self.rows if name == tag]
 
 
 # ---- against the reference ------------------------------------------------------------------
@@ -173,7 +161,7 @@ def test_tokens_count_every_target_position():
 
 def test_the_writer_gets_loss_and_rate_of_each_step():
     x, y = ragged_rows()
-    model, writer = model_of(), Scalars()
+    model, writer = model_of(), Events()
     before = {name: tensor.double() for name, tensor in copied(model).items()}
     train(model, x, y, lr_decay=True, warmup_tokens=30, final_tokens=90, writer=writer)
     for tag in ("train/loss", "train/lr"):
@@ -183,7 +171,7 @@ def test_the_writer_gets_loss_and_rate_of_each_step():
     first = reference.loss(reference.gpt_logits(before, x[:2], LAYERS, HEADS), y[:2]).item()
     assert writer.of("train/loss")[0] == pytest.approx(first, rel=1e-4)
     assert len(set(writer.of("train/loss"))) == 6
-    writer = Scalars()
+    writer = Events()
     train(model_of(), x, y, writer=writer)
     assert writer.of("train/lr") == [PEAK] * 6  # without lr_decay
 
@@ -324,7 +312,7 @@ def test_testing_trains_nothing():
 
 def test_the_test_loss_is_shown_logged_and_written(capsys):
     x, y = ragged_rows()
-    model, writer = model_of(), Scalars()
+    model, writer = model_of(), Events()
     trainer = train(model, x, y, TensorDataset(x, y), writer=writer)
     with torch.no_grad():  # the parameters have not changed since
         losses = [model(x[i : i + 2], y[i : i + 2])[1].item() for i in (0, 2, 4)]

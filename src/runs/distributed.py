@@ -1,6 +1,6 @@
 """
 Several processes that train together, as torchrun starts them: each takes its share of every
-batch's rows. The first one prints and writes.
+batch's rows. The first one prints and writes; of the others only errors are shown.
 """
 
 import contextlib

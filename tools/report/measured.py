@@ -229,7 +229,9 @@ def profile(benchmark):
             cells = [f"{share:.0%}" for share in shares]
             cells += [f"{ratio(benchmark, row) / limit:.1f}×" for limit in limits]
             lines.append([f"{row['variant']}, {row['way']}", *cells])
-            kinds = row["profile"].keys()
+            kinds = row["profile"]
+    if not lines:
+        return ""
     head = ["a pretraining step", *kinds, "rest (random bits, Python)"]
     return table([*head, "speed-up by matmuls alone", "speed-up at 100% MFU"], *lines)
 

@@ -18,7 +18,6 @@ DATA = {
     "course": "the course's files",
     "bundled": "the bundled corpus",
     "quick": "the quick corpus",
-    "cs224n-data": "the course's files",  # the folder in results/benchmark.json
 }
 # What yields the birthplace: analysis.RUNGS.
 RUNG_LABELS = {
