@@ -51,11 +51,11 @@ def test_it_answers_most_questions_after_less_pretraining_on_the_same_files(cour
 
 @pytest.mark.parametrize("row", [VANILLA, ROPE])
 def test_the_course_needs_the_name_and_the_words_together(course, row):
-    """Nearly every place; without the name almost none; by the name about a quarter or third."""
+    """Nearly every place; without the name almost none; by the name up to little over a third."""
     ladder = {rung: share.value for rung, share in analysis.ladder(course, row).items()}
     assert ladder["document"] > 0.9 and ladder["document_other_own"] < 0.05
     for rung in ("document_other_other", "sentence", "question"):
-        assert 0.2 < ladder[rung] < 0.35
+        assert 0.2 < ladder[rung] < 0.38
 
 
 def test_by_the_recipe_the_name_is_enough_for_most(recall):
