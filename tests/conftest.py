@@ -144,3 +144,10 @@ def tiny_model(tiny_config):
     from model import GPT
 
     return GPT(tiny_config)
+
+
+@pytest.fixture
+def draw():
+    """draw(*shape) → float64 numbers from one seeded generator."""
+    generator = torch.Generator().manual_seed(224)
+    return lambda *shape: torch.randn(*shape, dtype=torch.float64, generator=generator)

@@ -2,10 +2,13 @@
 
 import errno
 import io
+import os
+import subprocess
 import sys
 
 import pytest
 
+from conftest import ROOT
 from runs.console import Parser, command, fail, note, one_line
 from runs.inputs import InputError
 
@@ -94,3 +97,23 @@ def test_a_parser_takes_no_shortened_flag(capsys):
     error = capsys.readouterr().err
     assert ended.value.code == 2 and error.count("\n") == 1 and "--eval_corpus" in error
     assert parser.parse_args(["--eval_corpus_path", "a"]).eval_corpus_path == "a"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    "words",
+    ["corpus/make_corpus.py --size quick --out", "report/machine.py", "report/pages.py --list"],
+)
+def test_a_tool_whose_output_cannot_be_written_says_so_in_one_line(words, tmp_path):
+    script, *rest = words.split()
+    rest += [str(tmp_path)] * words.endswith("--out")
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, ROOT / "tools" / script, *rest],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr

@@ -165,6 +165,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(module.platform.libc_ver()[0] != "glibc", reason="needs glibc")
 @pytest.mark.parametrize("case", [("main", "1", "16000000"), ("thread", "8", "2000000")])
 def test_kept_memory_is_used_again(case):
     """After some tensors of a size the next come without a page fault each 4 KiB."""
@@ -173,9 +174,8 @@ def test_kept_memory_is_used_again(case):
         words = [sys.executable, "-c", PROGRAM, way, *case]
         done = subprocess.run(words, capture_output=True, text=True, check=True)
         faults[way] = int(done.stdout)
-    if module.platform.libc_ver()[0] != "glibc" or faults["given back"] <= 10_000:
-        pytest.skip("memory that is given back costs nothing here")  # huge pages may be at work
-    assert faults["kept"] < faults["given back"] / 2
+    few = 5000  # with huge pages memory that is given back costs few faults, too
+    assert faults["kept"] < max(few, faults["given back"] / 2)
 
 
 class Malloc:

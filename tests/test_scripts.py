@@ -490,26 +490,3 @@ def test_run_tests(project):
     assert project.run("--all", "-x", **run).calls == ["-m pytest -n 2 -x"]
     assert project.run("-k", "london", **run).calls == ["-m pytest -k london"]
     assert project.run(FAIL_AT="pytest", **run).returncode == 3
-
-
-# ---- tools/ ---------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-@pytest.mark.parametrize(
-    "words",
-    ["corpus/make_corpus.py --size quick --out", "report/machine.py", "report/pages.py --list"],
-)
-def test_a_tool_whose_output_cannot_be_written_says_so_in_one_line(words, tmp_path):
-    script, *rest = words.split()
-    rest += [str(tmp_path)] * words.endswith("--out")
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, ROOT / "tools" / script, *rest],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr

@@ -8,9 +8,8 @@ Fills the tables and figures of README.md, docs/*.md and results/README.md from 
 On a page, a table stands between the lines `<!-- table: NAME -->` and `<!-- end -->`. A figure
 stands directly before its name: `22.8%<!--= course.vanilla.dev -->`. A figure has no spaces.
 
-Table names: results (README's), quick, speed, profile, speed_elsewhere,
-ablation.VARIANT, precisions, kills, fuzz, corpus; DATA.TABLE for each table of the
-page results/DATA/README.md.
+Table names: results (README's), quick, speed, profile, speed_elsewhere, ablation.VARIANT,
+precisions, kills, fuzz, corpus; DATA.TABLE for each table of the page results/DATA/README.md.
 """
 
 import argparse
@@ -133,7 +132,6 @@ def main(argv=None, root=ROOT):
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
     from runs.console import command
 
     with command("pages.py"):

@@ -143,7 +143,6 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
     from runs.console import command
 
     with command("report.py"):
