@@ -101,10 +101,10 @@ class RotaryAttention(CausalSelfAttention):
 class PerceiverAttention(CausalSelfAttention):
     """
     The usual attention, in the blocks between DownProjectBlock and UpProjectBlock (model.py).
-    Their positions are the bottleneck's, so neither packing nor a KV cache of the text fits them.
+    Their positions are the bottleneck's, so a KV cache of the text does not fit them.
     """
 
-    supports_packing = supports_kv_cache = False
+    supports_kv_cache = False
     editions = (2023,)
     has_bottleneck = True
 
@@ -115,18 +115,17 @@ class CausalCrossAttention(CausalSelfAttention):
     position t of the one attends to the positions s ≤ t of the other.
     """
 
-    def forward(self, x_kv: torch.Tensor, x_q: torch.Tensor) -> torch.Tensor:
+    def forward(self, x_kv: torch.Tensor, x_q: torch.Tensor, rows=None) -> torch.Tensor:
         """
         x_kv (B, S, C), x_q (B or 1, T, C) → (B, T, C), for every S and T up to block_size. A query
-        beyond S attends to all of x_kv.
+        beyond S attends to all of x_kv. With rows, one of both is packed, (N, C).
         """
-        B, S, _ = x_kv.size()
-        T = x_q.size(1)
-        k, v = project_heads(x_kv, (self.key, self.value), self.n_head)  # (B, nh, S, hs)
-        (q,) = project_heads(x_q, (self.query,), self.n_head)  # (B or 1, nh, T, hs)
-        mask = self.mask[:, :, :T, :S]
-        weights = F.softmax(masked_scores(q.expand(B, -1, -1, -1), k, mask), dim=-1)
-        return self.resid_drop(self.proj(merge_heads(self.attn_drop(weights) @ v)))
+        k, v = project_heads(x_kv, (self.key, self.value), self.n_head, rows)  # (B, nh, S, hs)
+        (q,) = project_heads(x_q, (self.query,), self.n_head, rows)  # (B or 1, nh, T, hs)
+        mask = self.mask[:, :, : q.size(2), : k.size(2)]
+        weights = F.softmax(masked_scores(q.expand(len(k), -1, -1, -1), k, mask), dim=-1)
+        heads = self.attn_drop(weights) @ v  # (B, nh, T, hs)
+        return self.resid_drop(self.proj(merge_heads(heads, rows if x_q.dim() == 2 else None)))
 
 
 class SynthesizerAttention(nn.Module):
@@ -274,11 +273,12 @@ def project_heads(
     x: torch.Tensor, layers: tuple[nn.Linear, ...], n_head: int, rows=None
 ) -> tuple[torch.Tensor, ...]:
     """
-    The output of each of the linear layers for x (B, T, C), in heads: tensors (B, nh, T, hs).
+    The output of each of the linear layers for x (B, T, C), or packed (N, C), in heads: tensors
+    (B, nh, T, hs).
     """
-    if rows is None:
+    if x.dim() == 3:
         return tuple(split_heads(layer(x), n_head) for layer in layers)
-    # x is packed, (N, C): one matmul for all layers, and one move to put padding back.
+    # Packed: one matmul for all layers, and one move to put padding back.
     weight = torch.cat([layer.weight for layer in layers])
     bias = torch.cat([layer.bias for layer in layers])
     return rows.pad(F.linear(x, weight, bias), len(layers), n_head).unbind(0)

@@ -145,8 +145,13 @@ class DownProjectBlock(nn.Module):
         self.attn = CausalCrossAttention(config)
         self.mlp = mlp(config)
 
-    def forward(self, x_input: torch.Tensor) -> torch.Tensor:
-        y = self.attn(x_input, self.ln1(self.C)).to(x_input.dtype)  # under autocast, too
+    def forward(self, x_input: torch.Tensor, rows: PackedRows | None = None) -> torch.Tensor:
+        """
+        Of packed rows, (N, C), the positions of C beyond the longest are left out: no target
+        depends on them.
+        """
+        C = self.C if rows is None else self.C[:, : rows.padded_shape[1]]
+        y = self.attn(x_input, self.ln1(C), rows).to(x_input.dtype)  # under autocast, too
         return y + self.mlp(self.ln2(y))
 
 
@@ -164,8 +169,12 @@ class UpProjectBlock(nn.Module):
         self.attn = CausalCrossAttention(config)
         self.mlp = mlp(config)
 
-    def forward(self, y: torch.Tensor, x_input: torch.Tensor) -> torch.Tensor:
-        x = x_input + self.attn(self.ln1(y), x_input)
+    def forward(
+        self, y: torch.Tensor, x_input: torch.Tensor, rows: PackedRows | None = None
+    ) -> torch.Tensor:
+        """Of packed rows, (N, C), only the tokens that they select come out."""
+        x = x_input if rows is None else rows.select(x_input)
+        x = x + self.attn(self.ln1(y), x_input, rows)
         return x + self.mlp(self.ln2(x))
 
 
@@ -296,13 +305,16 @@ class GPT(nn.Module):
         if not isinstance(rows, PackedRows):
             rows = PackedRows(targets, self.max_positions)
             idx = rows.ids(idx)
+        last_rows = rows.with_targets_only()
         x = self._embed(idx, rows.positions)  # (N, C)
-        for block in self.blocks[:-1]:
-            x = block(x, rows=rows)
-        rows = rows.with_targets_only()
-        x = self.blocks[-1](x, rows=rows)
+        if self.has_bottleneck:
+            x = self.up_block(self.blocks(self.down_block(x, rows)), x, last_rows)
+        else:
+            for block in self.blocks[:-1]:
+                x = block(x, rows=rows)
+            x = self.blocks[-1](x, rows=last_rows)
         logits = self.head(self.ln_f(x))  # (N, V), of the tokens with a target
-        return F.cross_entropy(logits.to(x.dtype), rows.targets, ignore_index=IGNORED_TARGET)
+        return F.cross_entropy(logits.to(x.dtype), last_rows.targets, ignore_index=IGNORED_TARGET)
 
     def _embed(self, ids: torch.Tensor, positions: torch.Tensor | None = None) -> torch.Tensor:
         """

@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 import reference
 from attention import CausalCrossAttention, CausalSelfAttention
+from fast import packing
 from model import GPT, Block, DownProjectBlock, GPTConfig, UpProjectBlock
 from models import NO_DROPOUT, default_dtype, enlarge, make_gpt
 from trainer import Trainer, TrainerConfig
@@ -74,6 +75,27 @@ def test_the_two_blocks_are_the_references(T):
     z, z2 = up(y, x), reference.up_project(y, x, params, NH)
     assert z.shape == (2, T, C)
     assert_close(z, z2, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("longest", [1, 4, M, BLOCK])
+def test_of_short_rows_no_longer_bottleneck_is_computed(monkeypatch, longest):
+    """Loss and gradients are those of the whole one."""
+    monkeypatch.setattr(packing, "POSITIONS_MULTIPLE", 1)
+    for m in (1, M, BLOCK):
+        model = exact(GPT, bottleneck_dim=m)
+        seen = []
+        model.down_block.mlp.register_forward_pre_hook(lambda _, x, seen=seen: seen.append(x[0]))
+        y = torch.randint(1, 12, (5, BLOCK))
+        for row, length in enumerate((longest, 1, longest, 2, longest)):
+            y[row, min(length, longest) :] = 0
+        x, params = torch.randint(1, 12, y.shape), list(model.parameters())
+        loss, packed = model(x, y)[1], model(x, y, loss_only=True)[1]
+        assert_close(packed, loss, rtol=1e-12, atol=0)
+        for ours, theirs in zip(
+            *(torch.autograd.grad(one, params) for one in (packed, loss)), strict=True
+        ):
+            assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+        assert [x.shape[1] for x in seen] == [m, min(m, longest)]
 
 
 # ---- who sees whom --------------------------------------------------------------------------
