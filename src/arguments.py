@@ -58,30 +58,28 @@ def folder_to_write(path: str) -> str:
     return path
 
 
-def whole_number(least: int, most: float = math.inf) -> Callable[[str], int]:
-    def parse(text):
-        number = int(text)
-        if not least <= number <= most:
-            to = "or more" if most == math.inf else f"to {most}"
-            raise argparse.ArgumentTypeError(f"{text}: a whole number, {least} {to}, is expected")
-        return number
+def number(kind: type, fits: Callable[[float], bool], expected: str) -> Callable[[str], float]:
+    """What parses a flag's number: an int or a float for which fits(number) holds."""
 
-    parse.__name__ = "whole number"  # in argparse's "invalid whole number value: 'x'"
+    def parse(text):
+        try:
+            found = kind(text)
+        except ValueError:
+            found = None
+        if found is None or not fits(found):
+            raise argparse.ArgumentTypeError(f"{text}: {expected}, is expected")
+        return found
+
     return parse
 
 
-def seconds(text: str) -> float:
-    number = float(text)
-    if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: a number of seconds, 0 or more, is expected")
-    return number
+def whole_number(least: int, most: float = math.inf) -> Callable[[str], int]:
+    to = "or more" if most == math.inf else f"to {most}"
+    return number(int, lambda found: least <= found <= most, f"a whole number, {least} {to}")
 
 
-def rate(text: str) -> float:
-    number = float(text)
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: a learning rate, above 0, is expected")
-    return number
+seconds = number(float, lambda found: 0 <= found < math.inf, "a number of seconds, 0 or more")
+rate = number(float, lambda found: 0 < found < math.inf, "a learning rate, above 0")
 
 
 def add_bottleneck_dim(parser: argparse.ArgumentParser) -> None:
@@ -95,12 +93,13 @@ def add_bottleneck_dim(parser: argparse.ArgumentParser) -> None:
 
 def settle_bottleneck_dim(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """
-    Sets the default for a perceiver. Ends the process with one line where the model can have no
-    such bottleneck.
+    Sets the default for a perceiver, and None for any other. Ends the process with one line where
+    a perceiver can have no such bottleneck.
     """
     if not getattr(VARIANTS[args.variant], "has_bottleneck", False):
         if args.bottleneck_dim is not None:
-            parser.error(f"--bottleneck_dim: {args.variant} has no bottleneck; leave it out")
+            note(f"note: --bottleneck_dim does not change {args.variant}")
+            args.bottleneck_dim = None
         return
     if args.bottleneck_dim is None:
         args.bottleneck_dim = GPTConfig.BOTTLENECK_DIM
@@ -170,10 +169,24 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--recipe",
         choices=list(RECIPES),
         default="course",
-        help="sizes and schedule: course2024 is that of the course's editions since 2024, quick "
+        help="sizes and schedule: course2024 is the campus course's since 2024, quick "
         "the small model of run_all.sh --quick, recall one that recalls more; default course",
     )
     add_bottleneck_dim(common)
+    # The course's later editions take these flags with every function.
+    for function in ("pretrain", "finetune"):
+        common.add_argument(
+            f"--{function}_lr",
+            type=rate,
+            metavar="RATE",
+            help=f"peak learning rate of {function} instead of the recipe's",
+        )
+    common.add_argument(
+        "--tb_expt_name",
+        metavar="NAME",
+        help="write loss and learning rate of a training for TensorBoard, if it is installed, to "
+        "expt/FUNCTION/NAME_VARIANT_…, a folder of the course's form",
+    )
 
     training = argparse.ArgumentParser(add_help=False)
     training.add_argument(
@@ -190,13 +203,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="epochs instead of the recipe's number",
     )
-    for function in ("pretrain", "finetune"):
-        training.add_argument(
-            f"--{function}_lr",
-            type=rate,
-            metavar="RATE",
-            help=f"peak learning rate of {function} instead of the recipe's",
-        )
     training.add_argument(
         "--precision",
         choices=["auto", *PRECISIONS],
@@ -224,17 +230,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     training.add_argument(
         "--restart", action="store_true", help="start over, whatever PARAMS.resume holds"
     )
-    tensorboard = training.add_mutually_exclusive_group()
-    tensorboard.add_argument(
+    training.add_argument(
         "--tb_log_dir",
         type=folder_to_write,
         metavar="FOLDER",
-        help="where to write loss and learning rate for TensorBoard, if it is installed",
-    )
-    tensorboard.add_argument(
-        "--tb_expt_name",
-        metavar="NAME",
-        help="the same in a folder of the course's form, expt/FUNCTION/NAME_VARIANT_…",
+        help="the same in a folder of your choice",
     )
 
     parser = Parser(
@@ -283,20 +283,41 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     if any(word.partition("=")[0] in WORDS for word in arguments):
         line = one_line(shlex.join(["python", "src/run.py", *without_flags(arguments)]))
-        what = "function, variant and corpus are words, not flags; type:"
+        what = "function, variant and corpus are given without flags here; type:"
         parser.exit(2, f"run.py: error: {what} {line}\n")
     check_flags(parser, functions.choices, arguments)
     args = parser.parse_args(arguments)
+    parser = functions.choices[args.function]
     if args.function == "evaluate" and processes() > 1:
         parser.error("evaluate runs in one process, without torchrun")
     settle_bottleneck_dim(parser, args)
-    if args.function != "evaluate" and args.tb_expt_name is not None:
-        args.tb_log_dir = expt_folder(args)
-    elif args.function != "evaluate":
-        other = {"pretrain": "finetune_lr", "finetune": "pretrain_lr"}[args.function]
-        if getattr(args, other) is not None:
-            note(f"note: --{other} does not change {args.function}")
+    settle_tensorboard(parser, args)
+    note_unused(args)
     return args
+
+
+def settle_tensorboard(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Puts the folder that --tb_expt_name stands for into args.tb_log_dir."""
+    if args.function == "evaluate" or args.tb_expt_name is None:
+        return
+    if args.tb_log_dir is not None:
+        parser.error("--tb_log_dir and --tb_expt_name name two folders; give one of them")
+    try:
+        args.tb_log_dir = folder_to_write(expt_folder(args))
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"--tb_expt_name: {error}")
+
+
+def note_unused(args: argparse.Namespace) -> None:
+    """Says which flags of the course's later editions do not change this function."""
+    unused = {
+        "pretrain": ["finetune_lr"],
+        "finetune": ["pretrain_lr"],
+        "evaluate": ["pretrain_lr", "finetune_lr", "tb_expt_name"],
+    }
+    for name in unused[args.function]:
+        if getattr(args, name) is not None:
+            note(f"note: --{name} does not change {args.function}")
 
 
 def expt_folder(args: argparse.Namespace) -> str:

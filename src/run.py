@@ -107,9 +107,11 @@ def finetune(
 
 def note_other_training(path: str, found: dict, meta: dict | None) -> None:
     """Says if the parameters to finetune are not those that this recipe's pretraining writes."""
-    expected = {"function": "pretrain", "recipe": (meta or {}).get("recipe")}
-    if meta and found.keys() >= expected.keys() and not expected.items() <= found.items():
-        note(f"note: {path} was written by {found['function']} with --recipe {found['recipe']}")
+    recipe = (meta or {}).get("recipe")
+    if found.get("function", "pretrain") != "pretrain":
+        note(f"note: {path} was written by {found['function']}, not by pretrain")
+    elif recipe and found.get("recipe", recipe) != recipe:
+        note(f"note: {path} was pretrained with --recipe {found['recipe']}, not {recipe}")
 
 
 def trainer_config(
@@ -147,7 +149,7 @@ def what_to_give(found: dict[str, int], expected: dict[str, int]) -> str:
     hints, shape = [], found.keys() - {"vocab_size", "bottleneck_dim"}
     bottlenecks = found.get("bottleneck_dim"), expected.get("bottleneck_dim")
     if None not in bottlenecks and bottlenecks[0] != bottlenecks[1]:
-        hints.append(f"give --bottleneck_dim {bottlenecks[0]}")
+        hints.append(f"--bottleneck_dim {bottlenecks[0]}")
     if any(found[name] != expected[name] for name in shape):
         fitting = [
             name
@@ -156,12 +158,10 @@ def what_to_give(found: dict[str, int], expected: dict[str, int]) -> str:
         ]
         if not fitting:
             return ""
-        hints.append(f"give --recipe {' or '.join(fitting)}")
+        hints.append(f"--recipe {' or '.join(fitting)}")
     if found["vocab_size"] != expected["vocab_size"]:
-        hints.append(
-            "give the corpus that these were pretrained on: this one's vocabulary differs"
-        )
-    return "; ".join(hints)
+        hints.append("the corpus that these were pretrained on: this one's vocabulary differs")
+    return "give " + " and ".join(hints) if hints else ""
 
 
 def initialize_model(variant: str, mconf: GPTConfig, **settings) -> GPT:
@@ -246,7 +246,7 @@ def evaluate(
     if beam > 1:
         proven = sum(answer.proven for answer in answers)
         note(
-            f"note: beam {beam}: for {proven} of {len(answers)} questions no other answer is more "
+            f"note: beam {beam}: {proven} of {len(answers)} answers are proven to be the most "
             "probable"
         )
     total, correct = score_places(questions, places)

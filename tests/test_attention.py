@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 import reference
 from attention import VARIANTS, CausalSelfAttention, SynthesizerAttention, variant_of
-from models import default_dtype, enlarge, most_positions
+from small_models import default_dtype, enlarge, most_positions
 
 BLOCK, C, NH = 7, 12, 3
 HS = C // NH

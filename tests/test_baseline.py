@@ -9,8 +9,8 @@ from torch.testing import assert_close
 import baseline
 import reference
 from conftest import BLOCK_SIZE, TINY_CORPUS, TINY_QUESTIONS
-from models import default_dtype
 from reference import MASK, PAD
+from small_models import default_dtype
 
 V, BLOCK, LAYERS, HEADS, C = 12, 8, 3, 3, 6
 

@@ -9,7 +9,7 @@ from torch import nn
 import reference
 from attention import VARIANTS
 from fast.decoding import generate
-from models import MASK_ID, draw_prompts, make_writer, most_positions
+from small_models import MASK_ID, draw_prompts, make_writer, most_positions
 
 V, LAYERS, HEADS = 12, 2, 3
 SIZES = {"vocab_size": V, "block_size": 8, "n_layer": LAYERS, "n_head": HEADS, "n_embd": 6}

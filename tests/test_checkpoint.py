@@ -15,10 +15,10 @@ from torch import nn
 from attention import VARIANTS
 from baseline import BaselineGPT
 from model import GPT, GPTConfig
-from models import enlarge, make_baseline
 from runs import checkpoint
 from runs.checkpoint import load_params, meta_path, save_params, sizes_of, unwrap
 from runs.inputs import InputError
+from small_models import enlarge, make_baseline
 
 SIZES = {"vocab_size": 12, "block_size": 8, "n_layer": 3, "n_head": 3, "n_embd": 6}
 

@@ -14,7 +14,14 @@ import reference
 from attention import VARIANTS
 from baseline import baseline_answer
 from fast.decoding import Answer, generate
-from models import MASK_ID, MeanAttention, draw_prompts, make_baseline, make_writer, most_positions
+from small_models import (
+    MASK_ID,
+    MeanAttention,
+    draw_prompts,
+    make_baseline,
+    make_writer,
+    most_positions,
+)
 
 V, LAYERS, HEADS = 12, 2, 3
 SIZES = {"vocab_size": V, "block_size": 8, "n_layer": LAYERS, "n_head": HEADS, "n_embd": 6}

@@ -36,7 +36,7 @@ from commands import (
 )
 from conftest import COURSE_FILES, TINY_CORPUS, TINY_QUESTIONS
 from dataset import CharCorruptionDataset, NameDataset
-from model import GPT, DownProjectBlock, GPTConfig, UpProjectBlock
+from model import GPT, Block, DownProjectBlock, GPTConfig, UpProjectBlock
 from reference import learning_rates_of_run
 from runs.inputs import InputError, read_text
 from trainer import Trainer, TrainerConfig
@@ -86,17 +86,32 @@ def test_a_senseless_rate_is_refused(capsys, rate):
 
 
 def test_a_bottleneck_that_the_model_cannot_have_is_refused(capsys):
-    refused(capsys, PRETRAIN + " --bottleneck_dim 8", "--bottleneck_dim", "vanilla")
     perceiver = PRETRAIN.replace("vanilla", "perceiver")
     for m in ("0", "-3", "49", "8.5"):
         refused(capsys, f"{perceiver} --bottleneck_dim {m}", "--bottleneck_dim", m)
 
 
-def test_a_rate_of_the_other_function_is_noted(untrained, capsys):
-    """Unless it names a folder for TensorBoard, as in the course's code."""
-    for command, flag in ((PRETRAIN, "--finetune_lr"), (FINETUNE, "--pretrain_lr")):
-        call(f"{command} {flag} 1e-3")
-        assert flag in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "command, flag",
+    [
+        (PRETRAIN, "--finetune_lr 1e-3"),
+        (FINETUNE, "--pretrain_lr 1e-3"),
+        (EVALUATE, "--finetune_lr 1e-3"),
+        (EVALUATE, "--pretrain_lr 1e-3"),
+        (EVALUATE, "--tb_expt_name run"),
+        (PRETRAIN, "--bottleneck_dim 8"),
+        (EVALUATE, "--bottleneck_dim 129"),
+    ],
+)
+def test_a_flag_of_the_later_editions_that_changes_nothing_is_noted(command, flag, capsys):
+    """The course's code takes each with every function and variant."""
+    some_params()
+    args = parse_arguments(shlex.split(f"{command} {flag}"))
+    assert flag.split()[0] in capsys.readouterr().err
+    plain = vars(parse_arguments(shlex.split(command)))
+    changed = {name for name, value in vars(args).items() if value != plain[name]}
+    assert changed <= {flag.split()[0][2:]} - {"bottleneck_dim"}
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("variant", ["vanilla", "synthesizer", "rope"])
@@ -155,7 +170,7 @@ def test_a_flag_in_place_of_a_word_is_answered_with_the_line_to_type(capsys):
 
 
 @pytest.mark.parametrize(
-    "command, folder",
+    "command, expected",
     [
         (PRETRAIN, "expt/pretrain/run_vanilla_pt_lr_0.006000_ft_lr_0.000600"),
         (
@@ -168,11 +183,15 @@ def test_a_flag_in_place_of_a_word_is_answered_with_the_line_to_type(capsys):
         ),
     ],
 )
-def test_the_courses_folder_for_tensorboard(command, folder, capsys):
+def test_the_courses_folder_for_tensorboard(command, expected, capsys, monkeypatch):
+    monkeypatch.setitem(run.RECIPES, "course", recipe.COURSE)
     args = parse_arguments(shlex.split(command + " --tb_expt_name run"))
-    assert args.tb_log_dir == os.path.join(*folder.split("/"))
+    assert args.tb_log_dir == os.path.join(*expected.split("/"))
     assert parse_arguments(shlex.split(command)).tb_log_dir is None
     refused(capsys, command + " --tb_expt_name run --tb_log_dir logs", "--tb_log_dir")
+    with open("expt", "w"):
+        pass
+    refused(capsys, command + " --tb_expt_name run", "--tb_expt_name", "expt")
 
 
 # ---- numbers --------------------------------------------------------------------------------
@@ -263,6 +282,28 @@ def test_the_parameters_that_graders_name():
         ours = parameters[len(expected) :]
         assert found[: len(expected)] == expected, function
         assert all(p.default is not p.empty or p.kind is p.VAR_KEYWORD for p in ours), function
+
+
+def test_the_campus_editions_module_has_the_same_classes():
+    import models
+
+    assert (models.GPT, models.GPTConfig, models.Block) == (GPT, GPTConfig, Block)
+    assert (models.DownProjectBlock, models.UpProjectBlock) == (DownProjectBlock, UpProjectBlock)
+
+
+@pytest.mark.parametrize("variant, name", [("rope", "rope_cache"), ("vanilla", "mask")])
+def test_constants_that_another_code_made_wrongly_are_noted(variant, name, capsys):
+    """Such as sin before cos: names and shapes are right, and the answers are nonsense."""
+    evaluate = EVALUATE.replace("vanilla", variant)
+    some_params(variant=variant)
+    call(evaluate)
+    assert "warning" not in capsys.readouterr().err
+    state = torch.load("some.params")
+    state[f"blocks.0.attn.{name}"] = state[f"blocks.0.attn.{name}"].flip(-1)
+    torch.save(state, "some.params")
+    call(evaluate)
+    found = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(found) == 1 and "some.params" in found[0] and f"blocks.0.attn.{name}" in found[0]
 
 
 def test_the_professional_editions_functions_make_their_model_and_no_other():

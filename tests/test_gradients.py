@@ -16,7 +16,7 @@ from fast import gradients
 from fast.dropout import FastDropout
 from fast.gradients import BatchGradient
 from fast.packing import PackedRows
-from models import MeanAttention, enlarge, make_gpt
+from small_models import MeanAttention, enlarge, make_gpt
 
 SIZES = {"vocab_size": 12, "block_size": 8, "n_layer": 3, "n_head": 2, "n_embd": 8}
 DROPOUT = dict.fromkeys(("embd_pdrop", "resid_pdrop", "attn_pdrop"), 0.5)

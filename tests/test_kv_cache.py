@@ -7,7 +7,7 @@ from torch.testing import assert_close
 import reference
 from attention import VARIANTS
 from fast.kv_cache import KVCache
-from models import draw_prompts, make_writer
+from small_models import draw_prompts, make_writer
 
 V, LAYERS, HEADS = 12, 2, 3
 SIZES = {"vocab_size": V, "block_size": 8, "n_layer": LAYERS, "n_head": HEADS, "n_embd": 6}

@@ -12,7 +12,14 @@ import reference
 from attention import VARIANTS
 from fast.kv_cache import KVCache
 from model import GPT, GPT1Config, GPTConfig
-from models import BOTTLENECK, MeanAttention, enlarge, make_baseline, make_gpt, most_positions
+from small_models import (
+    BOTTLENECK,
+    MeanAttention,
+    enlarge,
+    make_baseline,
+    make_gpt,
+    most_positions,
+)
 
 V, BLOCK, LAYERS, NH, C = 12, 8, 3, 3, 6  # of conftest's tiny_config
 SIZES = {"vocab_size": V, "block_size": BLOCK, "n_layer": LAYERS, "n_head": NH, "n_embd": C}

@@ -10,8 +10,8 @@ from torch.testing import assert_close
 
 import muon
 from dataset import CharCorruptionDataset
-from models import make_gpt
 from muon import Muon, orthogonalize
+from small_models import make_gpt
 from trainer import Trainer, TrainerConfig, make_optimizer
 
 RATE, DECAY = 0.01, 0.1

@@ -136,5 +136,5 @@ def test_the_worked_example_is_the_code_itself():
     source = (ROOT / "src" / "attention.py").read_text(encoding="utf-8")
     section = page.split("### Example: rope")[1].split("### Example:")[0]
     blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    assert len(blocks) == 2 and all(block in source for block in blocks)
+    assert len(blocks) == 3 and all(block in source for block in blocks)
     assert '"rope": RotaryAttention,' in section and '"rope": RotaryAttention,' in source

@@ -15,7 +15,7 @@ import reference
 from attention import CausalCrossAttention, CausalSelfAttention
 from fast import packing
 from model import GPT, Block, DownProjectBlock, GPTConfig, UpProjectBlock
-from models import NO_DROPOUT, default_dtype, enlarge, make_gpt
+from small_models import NO_DROPOUT, default_dtype, enlarge, make_gpt
 from trainer import Trainer, TrainerConfig
 
 BLOCK, C, NH, M = 8, 12, 3, 3

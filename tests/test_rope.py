@@ -20,7 +20,7 @@ from attention import (
     variant_of,
 )
 from model import GPT, GPTConfig
-from models import NO_DROPOUT, default_dtype, enlarge, make_baseline, make_gpt
+from small_models import NO_DROPOUT, default_dtype, enlarge, make_baseline, make_gpt
 
 SIZES = {"vocab_size": 12, "block_size": 9, "n_layer": 2, "n_head": 2, "n_embd": 8}
 COURSE_SIZES = {"vocab_size": 256, "block_size": 128, "n_layer": 4, "n_head": 8, "n_embd": 256}

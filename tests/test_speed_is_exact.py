@@ -18,10 +18,10 @@ import fast.packing as packing
 import trainer as module
 from baseline import baseline_epoch, baseline_optimizer
 from fast.gradients import BatchGradient
-from models import enlarge, make_baseline, make_gpt
 from resuming import Events
 from runs.device import check_compiler
 from runs.inputs import InputError
+from small_models import enlarge, make_baseline, make_gpt
 from trainer import Trainer, TrainerConfig
 
 V, BLOCK = 30, 40

@@ -10,8 +10,8 @@ import torch
 import reference
 import utils
 from conftest import TINY_QUESTIONS
-from models import make_writer, most_positions
 from runs.inputs import InputError
+from small_models import make_writer, most_positions
 from utils import evaluate_places, set_seed, top_k_logits
 
 SIZES = {"vocab_size": 12, "block_size": 8, "n_layer": 2, "n_head": 3, "n_embd": 6}

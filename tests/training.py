@@ -5,7 +5,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from model import GPT, GPTConfig
-from models import enlarge
+from small_models import enlarge
 from trainer import Trainer, TrainerConfig
 
 V, BLOCK, LAYERS, HEADS = 12, 8, 3, 3

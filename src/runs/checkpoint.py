@@ -25,6 +25,7 @@ from runs.files import is_special, write_atomically
 from runs.inputs import InputError, errors_name
 
 # What DataParallel and torch.compile put before every name of a state dict.
+CONSTANTS = (".mask", ".rope_cache")  # tensors of a parameter file that are not trained
 WRAPPERS = re.compile(r"\b(module|_orig_mod)\.")
 HOW_TO_SAVE = "save a model by torch.save(model.state_dict(), PATH)"
 # The entries of PARAMS.json that must be those of the model that loads the parameters.
@@ -96,6 +97,13 @@ def load_params(
         check_state(state, {name: expected[own[name]] for name in own}, hint)
     found = read_meta(path, digest(content))
     check_meta(path, found, meta or {})
+    for name in own:
+        if not name.endswith(CONSTANTS):
+            continue
+        constant = expected[own[name]]
+        if not torch.allclose(state[name].to(constant), constant, atol=1e-3):
+            note(f"warning: {path}: {name} holds other numbers than this code's; they are used")
+            break
     unwrap(model).load_state_dict({own[name]: tensor for name, tensor in state.items()})
     return found
 
@@ -213,11 +221,10 @@ def describe_difference(found: State, expected: State) -> str:
         variant, wanted = variant_of_state(found), variant_of_state(expected)
         if variant and variant != wanted:
             return f"it holds a {variant} model" + (f", not a {wanted} one" if wanted else "")
-    return "; ".join(
-        start + names[0] + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
-        for start, names in (("it lacks ", missing), ("it has ", surplus), ("", sizes))
-        if names
-    )
+    for start, names in (("it lacks ", missing), ("it has ", surplus), ("", sizes)):
+        if names:
+            return start + names[0] + (f" (and {len(names) - 1} more)" if names[1:] else "")
+    return ""
 
 
 def sizes_of(state: State) -> dict[str, int]:

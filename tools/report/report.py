@@ -134,7 +134,8 @@ def main():
     if show is None:
         print("The plots need matplotlib: pip install -r requirements-dev.txt")
     if args.to:
-        reported = ", ".join(f"{label_of(row)} {said[0]}" for row, said in REPORTED.items())
+        known = {row: said[0] for row, said in REPORTED.items() if said[0] != "–"}
+        reported = ", ".join(f"{label_of(row)} {figure}" for row, figure in known.items())
         print(f"Reported for the course's files: {reported}.")
         write(args.to / "RESULTS.md", "\n".join(found.values()))
     else:
