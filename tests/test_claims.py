@@ -22,7 +22,7 @@ from tables import REPORTED
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 VANILLA, SYNTHESIZER = "vanilla.pretrain", "synthesizer.pretrain"
-ROPE = "rope.pretrain"
+ROPE, PERCEIVER = "rope.pretrain", "perceiver.pretrain"
 
 
 @pytest.fixture(scope="module")
@@ -323,6 +323,18 @@ def test_the_synthesizers_loss_is_higher_with_seed_1_from_the_start(course):
     first, second = (run.rows[SYNTHESIZER].logs["pretrain"] for run in having(course, SYNTHESIZER))
     higher = [a["loss"] < b["loss"] for a, b in zip(first, second, strict=True)]
     assert statistics.fmean(higher) > 0.9 and statistics.fmean(higher[:10]) > 0.5
+
+
+def test_the_perceiver_completes_what_ends_within_its_bottleneck_and_nothing_far_beyond(course):
+    """64 positions; its questions are shorter, and answered less than vanilla's."""
+    documents, answers = {}, {}
+    for last, holds in ((last, analysis.ends_among(first, last)) for first, last in analysis.ENDS):
+        answers[last], documents[last], _ = analysis.early_shares(course, PERCEIVER, holds)
+    assert documents[56].value > 0.9 and documents[112].value < 0.02
+    assert below(documents[84], documents[56]) and below(documents[112], documents[84])
+    assert below(answers[56], documents[56])
+    ladder = [analysis.ladder(course, row)["question"] for row in (PERCEIVER, VANILLA)]
+    assert below(*ladder)
 
 
 def test_position_explains_a_part_of_what_ropes_question_misses(course):
