@@ -179,7 +179,7 @@ check_settings() {  # FILE SETTINGS
 check_settings "$out/settings" "recipe=$recipe seed=$seed data=$(cat "${files[@]}" | cksum)"
 for one in $variants; do
     [[ " ${bottlenecks% *} " != *" $one "* ]] ||
-        check_settings "$out/settings.$one" "bottleneck_dim=${bottleneck_dim:-default}"
+        check_settings "$out/settings.$one" "bottleneck_dim=${bottleneck_dim:-32}"
 done
 
 # finetune_and_ask LABEL VARIANT PARAMS [--reading_params_path PRETRAINED]: finetunes, then answers

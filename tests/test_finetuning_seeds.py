@@ -7,7 +7,6 @@ import sys
 import pytest
 
 import finetuning_seeds
-from attention import VARIANTS
 from conftest import ROOT
 from recipe import RECIPES
 from utils import evaluate_places
@@ -72,10 +71,22 @@ def test_each_variant_is_finetuned_from_its_own_parameters(monkeypatch, seeds):
         return len(calls), 16
 
     monkeypatch.setattr(finetuning_seeds, "right_answers", right_answers)
+    of_run = "synthesizer", "rope"  # the variants whose parameters are there
+    for variant in of_run:
+        (seeds.run / f"{variant}.pretrain.params").touch()
     kept = seeds("recipe=recall seed=2 data=3 4\n", "--seeds", "5", "6")
-    assert calls == [(variant, seed) for variant in VARIANTS for seed in (5, 6)]
+    assert calls == [(variant, seed) for variant in of_run for seed in (5, 6)]
     assert [(one["variant"], one["seed"]) for one in kept] == calls
     assert [one["correct"] for one in kept] == list(range(1, len(calls) + 1))
+
+
+@pytest.mark.slow
+def test_the_perceivers_bottleneck_is_that_of_the_parameters(seeds, births):
+    words = "pretrain", "perceiver", births / "wiki.txt", "--max_epochs", "1"
+    pretrained = seeds.run / "perceiver.pretrain.params"
+    run_py(*words, "--bottleneck_dim", "8", "--writing_params_path", pretrained)
+    (one,) = seeds("recipe=quick seed=7 data=1 2\n", "--seeds", "2")
+    assert one["variant"] == "perceiver" and one["total"] == 16
 
 
 @pytest.mark.parametrize(

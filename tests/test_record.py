@@ -408,6 +408,15 @@ def test_a_run_that_cannot_be_recorded_is_one_line_and_changes_nothing(
     assert {path: path.read_bytes() for path in recorded.iterdir()} == before
 
 
+def test_a_row_that_is_not_complete_is_left_out(folders):
+    """Of a run that was stopped in a row: the others are recorded."""
+    data, run, to = folders
+    for kind in ("test.predictions", "beam.predictions", "beam.scores.tsv"):
+        (run / f"vanilla.nopretrain.{kind}").unlink()
+    record.make_record(data, run, "course", 0, to)
+    assert list(json_of(to)["rows"]) == ["vanilla.pretrain", "synthesizer.pretrain"]
+
+
 def test_the_record_of_another_run_is_not_touched(
     recorded, folders, monkeypatch, capsys, tmp_path
 ):

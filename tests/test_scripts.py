@@ -228,6 +228,9 @@ def test_a_bottleneck_is_checked_before_anything_is_made(project):
     assert len(calls) == 7 and all("--bottleneck_dim 64" in call for call in calls)
     usage_error(project.run(*words, "perceiver", "--bottleneck_dim", "8"), "bottleneck_dim=64")
     assert project.run(*words, "vanilla").returncode == 0  # another variant may follow
+    words = "--out", project.out / "default", "--variant", "perceiver"
+    for more in ((), ("--bottleneck_dim", "32")):
+        assert project.run(*words, *more).returncode == 0
 
 
 def test_the_quick_run_makes_its_corpus(project):

@@ -24,17 +24,18 @@ from runs.inputs import InputError, read_text
 
 def carry_out(args):
     data, records = args.data.resolve(), Records(args.json)
-    found = re.match(r"recipe=(\w+) seed=(\d+) ", read_text(args.run / "settings"))
-    if found is None:
+    run = re.match(r"recipe=(\w+) seed=(\d+) ", read_text(args.run / "settings"))
+    if run is None:
         raise InputError(f"{args.run / 'settings'}: no recipe and seed; is it of run_all.sh?")
-    facts = {"data": name_of(data), "recipe": found[1], "pretraining_seed": int(found[2])}
-    for variant in args.variants:
-        pretrained = args.run / f"{variant}.pretrain.params"
+    facts = {"data": name_of(data), "recipe": run[1], "pretraining_seed": int(run[2])}
+    params = {variant: args.run / f"{variant}.pretrain.params" for variant in VARIANTS}
+    found = [variant for variant, path in params.items() if path.exists()]
+    for variant in args.variants or found or VARIANTS:
         for seed in args.seeds:
             key = {**facts, "variant": variant, "seed": seed}
             if not records.has(key):
-                recipe = RECIPES[found[1]]
-                records.add(key, *right_answers(recipe, variant, data, seed, pretrained))
+                recipe = RECIPES[run[1]]
+                records.add(key, *right_answers(recipe, variant, data, seed, params[variant]))
 
 
 def main():
@@ -42,7 +43,9 @@ def main():
     parser = new_parser(words, seeds=range(1, 5), json_name="finetuning_seeds.json")
     parser.add_argument("--data", type=Path, default=ROOT, help="folder of the four data files")
     parser.add_argument("--run", type=Path, required=True, help="output folder of run_all.sh")
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument(
+        "--variants", nargs="+", choices=list(VARIANTS), help="default: those of the run"
+    )
     with command("finetuning_seeds.py"):
         carry_out(parser.parse_args())
 

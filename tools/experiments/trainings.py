@@ -16,16 +16,17 @@ from machine import description  # noqa: E402
 from model import GPT, GPTConfig  # noqa: E402
 from reading import read_corpus  # noqa: E402
 from record import name_of_data  # noqa: E402
-from runs.checkpoint import save_params  # noqa: E402
+from runs.checkpoint import digest, read_bytes, read_meta, save_params  # noqa: E402
 from runs.files import check_output  # noqa: E402
 from runs.inputs import read_text  # noqa: E402
 from utils import set_seed  # noqa: E402
 
 
-def new_model(recipe, variant, dataset, seed):
+def new_model(recipe, variant, dataset, seed, bottleneck_dim=None):
     set_seed(seed)
     sizes = dataset.vocab_size, recipe.block_size
-    return GPT(GPTConfig(*sizes, **recipe.model_settings(), **{variant: True}))
+    settings = {**recipe.model_settings(), variant: True, "bottleneck_dim": bottleneck_dim}
+    return GPT(GPTConfig(*sizes, **settings))
 
 
 def pretrain(recipe, variant, data, seed, params, **settings):
@@ -46,7 +47,9 @@ def pretrain(recipe, variant, data, seed, params, **settings):
 def right_answers(recipe, variant, data, seed, params, **settings):
     """(right, asked) of the dev questions after finetuning from these parameters."""
     dataset = read_corpus(data / "wiki.txt", recipe.block_size)
-    model, settings = new_model(recipe, variant, dataset, seed), {"seed": seed, **settings}
+    sizes = read_meta(params, digest(read_bytes(params))).get("sizes", {})
+    model = new_model(recipe, variant, dataset, seed, sizes.get("bottleneck_dim"))
+    settings = {"seed": seed, **settings}
     paths = params, data / "birth_places_train.tsv"
     _, trainer = run.finetune(*paths, dataset, recipe.block_size, model, recipe=recipe, **settings)
     trainer.train()

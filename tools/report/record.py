@@ -67,9 +67,10 @@ def make_record(data, run, recipe, seed, to):
     offers = [question_facts(question, world) for question in questions]
     files = {"dev.questions.tsv": tsv(offers)}
 
-    found = [row for row in ROWS if (run / f"{row}.dev.predictions").exists()]
+    # A row whose beam search has not run yet is not complete.
+    found = [row for row in ROWS if (run / f"{row}.beam.predictions").exists()]
     if not found:
-        raise InputError(f"{run}: no predictions of dev in it")
+        raise InputError(f"{run}: no row with all predictions in it")
     for row in found:
         files |= files_of_row(run, row, questions, offers, world)
         places = lines(files[f"{row}.dev.predictions"])
