@@ -213,7 +213,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--micro_batch_size",
         type=whole_number(1),
         metavar="N",
-        help="rows of a batch in the model at once: saves memory, with the same result",
+        help="rows of a batch in the model at once: saves memory; only the dropout masks change",
     )
     training.add_argument(
         "--compile",

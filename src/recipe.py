@@ -83,8 +83,8 @@ COURSE = Recipe(
 COURSE2024 = replace(COURSE, pretrain=replace(COURSE.pretrain, decay_epochs=650), edition=2024)
 
 # For 320 people with one short sentence each (tools/corpus/make_corpus.py --size quick), found by
-# experiment. 250 epochs of 20 batches are 5,000 steps: the facts are learned between step 2,000
-# and 5,000, and small batches buy steps cheaply. Dropout, which helps over the course's 15,000
+# experiment. 250 epochs of 21 batches are 5,250 steps: the facts are learned between step 2,000
+# and the end, and small batches buy steps cheaply. Dropout, which helps over the course's 15,000
 # steps, delays that beyond a laptop's patience. Pretraining goes the cosine down once. The low
 # rate in finetuning links the question to what is known before the 150 answers themselves are
 # learned by heart.

@@ -399,7 +399,7 @@ def carry_out_training(
     except OutOfMemoryError as error:
         smaller = 2 ** ((error.rows - 1).bit_length() - 1) if error.rows > 1 else None
         advice = f"--micro_batch_size {smaller}" if smaller else "--device cpu"
-        raise InputError(f"{error}; try {advice}, with the same result") from None
+        raise InputError(f"{error}; try {advice}; the recipe stays the same") from None
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -92,7 +92,10 @@ class SalientSpanDataset(CharCorruptionDataset):
 
 
 def title_of(document: str) -> str:
-    """The first sentence without its period, of at most 42 characters; "" if it is longer."""
+    """
+    What stands before the last ". " within the first 44 characters, usually the first sentence,
+    the person's name; "" if there is none.
+    """
     match = re.match(r"(.{,40}\w\w)\. ", document)
     return match[1] if match else ""
 

@@ -97,7 +97,7 @@ class TrainerConfig:
     seed: int | None = None  # of data and dropout; None draws afresh
     device: Any = may_change(None)  # a torch device or its name; None: a GPU, or else the CPU
     precision: str = may_change("float32")  # of matmuls: "float32", "bfloat16", or "auto"
-    micro_batch_size: int | None = may_change(None)  # rows in the model at once; the same result
+    micro_batch_size: int | None = may_change(None)  # rows in the model at once; saves memory
     compile: bool = may_change(False)  # by torch.compile, for a GPU
 
     def __setattr__(self, name, value):

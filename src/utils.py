@@ -59,9 +59,10 @@ def sample(
         if sample and temperature > 0:
             if top_k is not None:
                 logits = top_k_logits(logits, top_k)
-            logits = logits.double()  # a tiny temperature makes large numbers
+            # A tiny temperature makes large numbers; a Mac's GPU has no float64.
+            logits = logits.cpu().double()
             logits = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
-            next_id = torch.multinomial(F.softmax(logits, dim=-1), num_samples=1)
+            next_id = torch.multinomial(F.softmax(logits, dim=-1), num_samples=1).to(x.device)
         else:
             next_id = logits.argmax(dim=-1, keepdim=True)
         x = torch.cat((x, next_id), dim=1)

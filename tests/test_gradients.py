@@ -127,6 +127,16 @@ def test_frozen_parameters_stay_so(threads):
     check(found, expected)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_parameter_that_the_model_does_not_use_harms_nothing(threads):
+    expected, model = gradient_of(model_of(), *batch()), model_of()
+    model.spare = nn.Parameter(torch.ones(2, dtype=torch.float64))
+    found = gradient_of(model, *batch(), threads=threads)
+    spare = found.pop("spare")
+    assert spare is None or not spare.any()
+    check(found, expected)
+
+
 def test_an_error_in_a_thread_is_not_swallowed():
     x, y = batch()
     x[3, 0] = 12

@@ -4,7 +4,8 @@ a third of a training step.
 
 Here a mask comes from 16 random bits an element and a comparison: an element is dropped where its
 bits, as a number from 0 to 65,535, are below round(p · 65536). The rate is p to within 1/131072,
-and the scale is 1 / (1 - rate), so that the expected value stays the same (Srivastava et al. 2014,
+and the scale is 1 / (1 - rate), rounded to the type of the mask, so that the expected value stays
+the same up to this rounding (Srivastava et al. 2014,
 https://jmlr.org/papers/v15/srivastava14a.html, section 10, with the scale moved into training).
 
 The bits are those of numpy's SFC64, a small and fast generator that passes the usual batteries of

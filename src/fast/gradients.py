@@ -160,7 +160,8 @@ class BatchGradient:
             self.masks.seed(*seed, number)
             x, y = micro_batches[number]
             loss = self.loss(x, y) * (count_targets(y) / targets)
-            return loss.detach(), torch.autograd.grad(loss, parameters)
+            # Zeros for a parameter that the model does not use.
+            return loss.detach(), torch.autograd.grad(loss, parameters, materialize_grads=True)
 
         # The longest rows take longest and come first.
         numbers = reversed(range(len(micro_batches)))

@@ -102,7 +102,7 @@ def load_params(
             continue
         constant = expected[own[name]]
         if not torch.allclose(state[name].to(constant), constant, atol=1e-3):
-            note(f"warning: {path}: {name} holds other numbers than this code's; they are used")
+            note(f"warning: {path}: {name} holds other numbers than this code's")
             break
     unwrap(model).load_state_dict({own[name]: tensor for name, tensor in state.items()})
     return found
