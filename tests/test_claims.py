@@ -124,7 +124,8 @@ def test_places_that_pretraining_reads_are_answered_more_often(runs):
     early = analysis.offers("early")
     read = analysis.share_right(runs, VANILLA, early)
     other = analysis.share_right(runs, VANILLA, lambda question: not early(question))
-    assert below(other, read) and other.total < 50  # "these are few questions"
+    assert below(other, read)
+    assert other.total < 50 * other.seeds  # "these are few questions"
 
 
 def test_early_places_are_known_and_answered_more_often_than_late_ones(runs):

@@ -87,11 +87,12 @@ def test_the_attentions_hardly_differ_by_the_recipe_and_do_by_the_courses(course
 
 
 def test_the_course_answers_almost_nothing_at_90_percent_right_and_the_recipe_most(course, recall):
-    coverages = [
-        analysis.at_accuracy(analysis.pooled(runs, row), 0.9)[0]
+    points = [
+        analysis.at_accuracy(analysis.pooled(runs, row), 0.9)
         for runs, row in ((course, VANILLA), (course, ROPE), (recall, VANILLA))
     ]
-    assert coverages[0] < 0.01 and coverages[1] < 0.2 and coverages[2] > 0.5
+    assert points[0] is None  # "for none of them"
+    assert points[1][0] < 0.2 and points[2][0] > 0.5
 
 
 def test_the_recipes_probabilities_are_a_little_too_low_and_the_courses_too_high(course, recall):

@@ -116,6 +116,8 @@ def of_data(runs):
     found = of_share("london", Share(facts["london"]["correct"], facts["london"]["total"]))
     found |= {"questions": str(len(runs[0].questions)), "seeds": str(len(runs))}
     found["taught"] = str(facts["dev people in finetuning"])
+    early = sum(question["document"] == "early" for question in runs[0].questions)
+    found |= {"early": str(early), "elsewhere": str(len(runs[0].questions) - early)}
     found["minutes"] = span([run.minutes() for run in runs], ".1f")
     if runs[0].invented_world:
         found["best_guess"] = percent(best_guess(runs[0]))
