@@ -132,7 +132,7 @@ def test_a_fault_while_a_file_is_written_leaves_the_old_one(fetch, monkeypatch, 
 
     fetch.folder.mkdir(parents=True)
     (fetch.folder / "letters.txt").write_bytes(OLD)
-    monkeypatch.setattr(fetch_data.os, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     got, _, err = fetch("right")
     assert (got, err.count("\n"), content(fetch.folder)) == (code, 1, {"letters.txt": OLD})
 

@@ -24,7 +24,7 @@ class Documents:
 
     def __init__(self, wiki):
         """wiki: the text of wiki.txt."""
-        self.wiki, self.lines = wiki, wiki.split("\n")
+        self.lines = wiki.split("\n")
 
     def about(self, name):
         """All documents about a person."""

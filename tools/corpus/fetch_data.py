@@ -12,7 +12,6 @@ line on stderr for each; 2 a wrong argument, or a folder that cannot be used; 13
 """
 
 import hashlib
-import os
 import shlex
 import sys
 import urllib.request
@@ -22,6 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 from runs.console import Parser, fail  # noqa: E402
+from runs.files import write_atomically  # noqa: E402
+from runs.inputs import InputError  # noqa: E402
 
 DEFAULT_OUT = ROOT / "data" / "cs224n"
 
@@ -54,16 +55,6 @@ def download(url, name, timeout):
     return data
 
 
-def save(data, path):
-    """Writes a file as a whole: when this is interrupted, the path keeps what it had."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def fetch_file(name, folder, addresses, timeout):
     """Downloads a file unless it is complete. Returns None, or a line that says why it failed."""
     path = folder / name
@@ -79,7 +70,7 @@ def fetch_file(name, folder, addresses, timeout):
             reason = " ".join(str(error).split()) or type(error).__name__
             failures.append(f"{url}: {reason}")
             continue
-        save(data, path)
+        write_atomically(path, lambda file, data=data: file.write(data))
         print(f"{name}: fetched from {url}", flush=True)
         return None
     return f"{name}: not fetched. {'; '.join(failures)}"
@@ -117,6 +108,8 @@ def main(argv=None):
         lines = [fetch_file(name, args.out, addresses, args.timeout) for name in SHA256]
     except OSError as error:
         fail(parser.prog, f"{args.out}: {error.strerror}")
+    except InputError as error:
+        fail(parser.prog, str(error))
     except KeyboardInterrupt:
         print("fetch_data.py: interrupted; files that are complete stay", file=sys.stderr)
         return 130
