@@ -27,7 +27,7 @@ from load import load_runs
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = re.compile(r"^<!-- table: (\S+) -->\n(?:(?!<!-- table:).*\n)*?<!-- end -->$", re.MULTILINE)
 OPEN = re.compile(r"^<!-- table: \S+ -->$", re.MULTILINE)
-FIGURE = re.compile(r"(\w[\w.,%×–+-]*|–)<!--= (\S+) -->")
+FIGURE = re.compile(r"(-?\w[\w.,%×–+-]*|–)<!--= (\S+) -->")
 MARK = re.compile(r"<!--= ")
 
 
