@@ -49,8 +49,9 @@ class GPTConfig:
 
     def __init_subclass__(cls):
         """A subclass may set settings as class attributes, as GPT1Config does: checked as well."""
-        settings = {n: v for n, v in vars(cls).items() if n[0] != "_" and not callable(v)}
-        for name, value in settings.items():
+        for name, value in vars(cls).items():
+            if name[0] == "_" or hasattr(value, "__get__"):  # a method or a property
+                continue
             setattr(GPTConfig(1, 1), name, value)
 
     def __setattr__(self, name, value):
@@ -214,8 +215,7 @@ class GPT(nn.Module):
         self.blocks = nn.Sequential(*[Block(inner) for _ in range(n_layer)])
         self.ln_f = nn.LayerNorm(config.n_embd)
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
-        self.block_size, self.vocab_size = config.block_size, config.vocab_size
-        self.max_positions = self.block_size
+        self.max_positions = self.block_size = config.block_size
         if not self.has_bottleneck:
             self.max_positions = getattr(self.blocks[0].attn, "max_positions", self.block_size)
         self.supports_packing = getattr(attention, "supports_packing", False)

@@ -23,6 +23,7 @@ import torch.nn as nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from fast.gradients import BatchGradient
+from fast.packing import count_targets
 from muon import Muon
 from runs.checkpoint import check_state, save_params, unwrap
 from runs.device import PRECISIONS, check_compiler, choose_device, choose_precision, first_line
@@ -123,10 +124,13 @@ class TrainerConfig:
 
     def __init_subclass__(cls):
         """A subclass may set defaults as class attributes, as minGPT's users write them."""
-        defaults = {n: v for n, v in vars(cls).items() if n[0] != "_" and not callable(v)}
+        defaults = {
+            n: v for n, v in vars(cls).items() if n[0] != "_" and not hasattr(v, "__get__")
+        }
+        own_init = cls.__init__
 
         def __init__(self, **settings):
-            super(cls, self).__init__(**{**defaults, **settings})
+            own_init(self, **{**defaults, **settings})
 
         cls.__init__ = __init__
 
@@ -341,7 +345,7 @@ class Trainer:
         if not math.isfinite(figure):
             raise NotFiniteError(
                 f"the {name} is not finite ({figure}) in epoch {self.epoch + 1} step {step}; the "
-                "run stops with the parameters of the step before"
+                "run stops"
             )
 
     def check_parameters(self) -> None:
@@ -370,10 +374,10 @@ class Trainer:
 
     @torch.no_grad()
     def _test_loss(self, gradient) -> float:
-        """The mean over batches of the test loss, in nats."""
+        """The mean over batches of the test loss, in nats; 0 if no batch has a target."""
         self.model.eval()
-        losses = [gradient.loss(x, y).item() for x, y in self._batches(self.test_dataset, 0)]
-        mean = sum(losses) / len(losses)
+        batches = [(x, y) for x, y in self._batches(self.test_dataset, 0) if count_targets(y)]
+        mean = sum(gradient.loss(x, y).item() for x, y in batches) / max(1, len(batches))
         self._check_finite("test loss", mean, self.step)
         return mean
 

@@ -306,3 +306,7 @@ def test_a_subclass_sets_and_checks_by_class_attributes():
         type("Misspelt", (GPTConfig,), {"synthesiser": True})
     with pytest.raises(ValueError, match="n_layer"):
         type("Wrong", (GPTConfig,), {"n_layer": 0})
+    with_property = type(
+        "Sized", (GPTConfig,), {"twice": property(lambda self: 2 * self.vocab_size)}
+    )
+    assert with_property(9, 8).twice == 18

@@ -329,6 +329,21 @@ def test_the_test_loss_is_shown_logged_and_written(capsys):
     assert written[-1][1] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("packs", [True, False])
+def test_a_test_batch_without_a_target_does_not_count(packs):
+    x, y = ragged_rows()
+    silent = y.clone()
+    silent[:2] = 0
+    model = model_of()
+    model.supports_packing = packs
+    trainer = train(model, x, y, TensorDataset(x, silent))
+    with torch.no_grad():
+        losses = [model(x[i : i + 2], y[i : i + 2])[1].item() for i in (2, 4)]
+    assert trainer.log.records[-1]["test_loss"] == pytest.approx(sum(losses) / 2, rel=1e-5)
+    nothing = train(model_of(), x, y, TensorDataset(x, 0 * y))
+    assert nothing.log.records[-1]["test_loss"] == 0
+
+
 def test_path_and_model_may_be_set_later_as_the_course_does(tmp_path):
     """And without a path save_checkpoint() does nothing."""
     first, other = model_of(), model_of()
@@ -456,6 +471,25 @@ def test_a_subclass_sets_defaults_by_class_attributes():
     assert (Mine().max_epochs, Mine().batch_size, Mine(batch_size=3).batch_size) == (1, 2, 3)
     with pytest.raises(TypeError, match="max_epoch"):
         type("Misspelt", (TrainerConfig,), {"max_epoch": 1})()
+
+
+def test_a_subclass_keeps_its_own_init_and_properties():
+    class Mine(TrainerConfig):
+        max_epochs = 3
+
+        def __init__(self, **given):
+            super().__init__(**{"learning_rate": 1e-2, **given})
+
+        @property
+        def steps(self):
+            return 2 * self.max_epochs
+
+    assert (Mine().learning_rate, Mine(learning_rate=1.0).learning_rate) == (1e-2, 1.0)
+    assert (Mine().steps, Mine(max_epochs=5).steps, type("Other", (Mine,), {})().steps) == (
+        6,
+        10,
+        6,
+    )
 
 
 class CourseConfig:
