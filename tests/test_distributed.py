@@ -280,6 +280,16 @@ def test_the_command_line_writes_once_what_one_process_writes(folder):
 
 
 @pytest.mark.slow
+def test_a_resume_file_that_cannot_be_used_ends_all_processes_in_a_line(folder):
+    (folder / "a.params.resume").write_text("no resume file")
+    command = "command.py pretrain vanilla wiki.txt --device cpu --writing_params_path a.params"
+    done = torchrun(*command.split(), cwd=folder)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("run.py: error: ")]
+    assert done.returncode != 0 and lines and all("a.params.resume" in line for line in lines)
+    assert "[rank" not in done.stderr  # how torch begins the traceback of a process
+
+
+@pytest.mark.slow
 def test_processes_that_were_stopped_resume_together(folder):
     """
     They end in the same bytes as two processes without a stop. torchrun passes a SIGTERM on to all

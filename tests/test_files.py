@@ -14,7 +14,7 @@ import pytest
 
 from conftest import ROOT
 from runs import files
-from runs.files import sole_writer, write_atomically, write_lines
+from runs.files import check_output, sole_writer, write_atomically, write_lines
 from runs.inputs import InputError
 from shell import needs_posix
 
@@ -133,6 +133,17 @@ def test_a_pipe_or_device_is_written_to_and_neither_replaced_nor_locked(tmp_path
     finally:
         os.close(reader)
     assert os.listdir(tmp_path) == ["pipe"]
+
+
+@needs_posix
+def test_a_link_into_a_folder_that_is_not_there_is_refused_in_advance(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "none" / "a")
+    with pytest.raises(InputError, match="none"):
+        check_output(link)
+    (tmp_path / "none").mkdir()
+    check_output(link)
+    check_output("/dev/null")
 
 
 @needs_posix

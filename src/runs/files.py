@@ -21,11 +21,13 @@ TEMPORARY_SUFFIX = ".part"  # a file that is being written is `.NAME.xxxxxxxx.pa
 def check_output(path: str) -> None:
     """Raises InputError if no file can be written there, which is better known in advance."""
     path = os.fspath(path)
-    folder = os.path.dirname(path) or "."
     if not path:
         raise InputError("the path is empty")
     if os.path.isdir(path) or not os.path.basename(path):
         raise InputError(f"{path}: is a folder; a file's name is expected")
+    folder = os.path.dirname(path) or "."
+    if os.path.islink(path):
+        folder = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(folder):
         raise InputError(f"{path}: there is no folder {folder}")
     if not os.access(folder, os.W_OK) and not is_special(path):

@@ -25,6 +25,7 @@ import torch.distributed as dist
 
 from runs.checkpoint import digest, parse_tensors, read_bytes, write_tensors
 from runs.console import note
+from runs.device import first_line
 from runs.distributed import rank_and_size
 from runs.files import write_lines
 from runs.inputs import InputError
@@ -117,24 +118,30 @@ class Checkpointer:
                 os.remove(self.path)
 
     def _resume(self):
-        state = None
-        if self.first and not self.restart and os.path.exists(self.path):
-            state = self._read()
+        state = error = None
+        if self.first:
+            try:
+                if os.path.exists(self.path) and not self.restart:
+                    state = self._read()
+                else:
+                    self._write()  # a run that cannot be kept should end now, not in an hour
+            except InputError as one:
+                error = one
         if self.trainer.processes > 1:
-            box = [state]
-            dist.broadcast_object_list(box)
-            state = box[0]
+            found = [state, error]
+            dist.broadcast_object_list(found)
+            state, error = found
+        if error is not None:
+            raise error
         if state is None:
-            if self.first:
-                self._write()  # at once: a run that cannot be kept should end now, not in an hour
             return
         try:
             self.trainer.load_state_dict(state["trainer"])
             set_random_state(state["random"], self.trainer.device)
         except Exception as error:  # of many classes: a resume file whose content is damaged
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(
-                f"{self.path}: not the resume file of such a run ({reason}); --restart starts over"
+                f"{self.path}: not the resume file of such a run ({first_line(error)}); --restart "
+                "starts over"
             ) from None
         self._random_state = state["random"]
         self._next = time.monotonic() + self.every
