@@ -39,39 +39,49 @@ done
     usage_error "--quick makes its own corpus; leave out --data"
 
 # Paths on the command line are relative to the caller's folder, all others to the project's.
+unset CDPATH
 from=$PWD
 cd "$(dirname "$0")"
 root=$PWD
-absolute() { case $1 in /*) echo "$1" ;; *) echo "$from/$1" ;; esac; }
 name=bundled
-[ -z "$data" ] || name=$(basename "$data")
+if [ -n "$data" ]; then
+    folder=$(cd "$from" && cd -- "$data" 2>/dev/null && pwd) ||
+        usage_error "--data: there is no folder $data"
+    data=$folder name=$(basename "$folder")
+fi
 case $recipe in
     course) ;;
     quick) name=quick ;;
     *) name=$name-$recipe ;;
 esac
-if [ -n "$data" ]; then data=$(absolute "$data"); else data=$root; fi
-if [ -n "$out" ]; then out=$(absolute "$out"); else out=$root/out/$name-seed$seed; fi
+data=${data:-$root}
+case $out in
+    '') out=$root/out/$name-seed$seed ;;
+    /*) ;;
+    *) out=$from/$out ;;
+esac
 
 source tools/python_env.sh
 choose_python "torch tqdm numpy" requirements.txt
 case $PYTHON in /*) ;; */*) PYTHON=$root/$PYTHON ;; esac
 
-# Four lines: the recipes; the variants; those of the course's edition that this recipe is from;
-# the variants with a bottleneck, and the most positions that it can have.
+# Five lines: the recipes; the variants; those of the course's edition that this recipe is from;
+# the variants with a bottleneck; the most positions that it can have, and the default.
 list_names='
 import sys
 sys.path.insert(0, "src")
 from attention import VARIANTS
+from model import GPTConfig
 from recipe import COURSE, RECIPES
 print(*RECIPES)
 print(*VARIANTS)
 print(*RECIPES.get(sys.argv[1], COURSE).variants())
-bottleneck = [name for name, one in VARIANTS.items() if getattr(one, "has_bottleneck", False)]
-print(*bottleneck, RECIPES.get(sys.argv[1], COURSE).block_size)
+print(*[name for name, one in VARIANTS.items() if getattr(one, "has_bottleneck", False)])
+print(RECIPES.get(sys.argv[1], COURSE).block_size, GPTConfig.BOTTLENECK_DIM)
 '
 names=$("$PYTHON" -c "$list_names" "$recipe")
-{ read -r recipes; read -r offered; read -r variants; read -r bottlenecks; } <<< "$names"
+{ read -r recipes; read -r offered; read -r variants; read -r with_bottleneck
+    read -r most default_dim; } <<< "$names"
 check_choice() {  # FLAG VALUE "CHOICES"
     [[ " $3 " = *" $2 "* && $2 != *" "* ]] || usage_error "$1 is '$2'; possible are: $3"
 }
@@ -82,9 +92,8 @@ if [ -n "$variant" ]; then
 fi
 model_flags=()
 if [ -n "$bottleneck_dim" ]; then
-    with=${bottlenecks% *} most=${bottlenecks##* }
-    [[ -n $variant && " $with " = *" $variant "* ]] ||
-        usage_error "--bottleneck_dim needs --variant with one of: $with"
+    [[ -n $variant && " $with_bottleneck " = *" $variant "* ]] ||
+        usage_error "--bottleneck_dim needs --variant with one of: $with_bottleneck"
     [[ $bottleneck_dim =~ ^[1-9][0-9]{0,8}$ && $bottleneck_dim -le $most ]] ||
         usage_error "--bottleneck_dim is '$bottleneck_dim'; a whole number from 1 to $most is expected"
     model_flags=(--bottleneck_dim "$bottleneck_dim")
@@ -132,7 +141,7 @@ stage() {
     fi
     echo "== $name"
     printf '%s\n' "$@" > "$out/stages/$name.command"
-    [ ! -e "$mark" ] || rm -f "$out/stages/$name.machines"  # the stage starts from the beginning
+    [ ! -e "$mark" ] || rm -f "$mark" "$out/stages/$name.machines"  # it starts from the beginning
     echo "$machine" >> "$out/stages/$name.machines"
     earlier=$(cat "$mark.part" 2>/dev/null || echo 0)
     # A subshell marks success, so that the mark is made even if this script is killed meanwhile.
@@ -178,8 +187,8 @@ check_settings() {  # FILE SETTINGS
 }
 check_settings "$out/settings" "recipe=$recipe seed=$seed data=$(cat "${files[@]}" | cksum)"
 for one in $variants; do
-    [[ " ${bottlenecks% *} " != *" $one "* ]] ||
-        check_settings "$out/settings.$one" "bottleneck_dim=${bottleneck_dim:-32}"
+    [[ " $with_bottleneck " != *" $one "* ]] ||
+        check_settings "$out/settings.$one" "bottleneck_dim=${bottleneck_dim:-$default_dim}"
 done
 
 # finetune_and_ask LABEL VARIANT PARAMS [--reading_params_path PRETRAINED]: finetunes, then answers

@@ -28,7 +28,8 @@ SCRIPTS = ["run_all.sh", "run_tests.sh", "tools/python_env.sh"]
 # Notes its arguments, one call a line. Fails where they contain $FAIL_AT.
 FAKE_PYTHON = r"""
 case "$*" in
-    *VARIANTS*) echo "$RECIPES"; echo "$VARIANTS"; echo "$DEFAULTS"; echo "$BOTTLENECKS"; exit ;;
+    *VARIANTS*) echo "$RECIPES"; echo "$VARIANTS"; echo "$DEFAULTS"; echo perceiver; echo 128 32
+        exit ;;
     -c*) exit ;;
     tools/report/machine.py) echo '{"hardware": "a fake"}'; exit ;;
 esac
@@ -70,7 +71,6 @@ class Project:
         base = {"PYTHON": str(self.python), "CALLS": str(self.calls), "FAIL_AT": ""}
         names = changes.get("VARIANTS", " ".join(VARIANTS))
         base |= {"RECIPES": " ".join(RECIPES), "VARIANTS": names, "DEFAULTS": names}
-        base["BOTTLENECKS"] = "perceiver 128"
         return {**os.environ, **base, **changes}
 
     def run(self, *arguments, cwd=None, name="run_all.sh", shell="bash", **environment):
@@ -252,6 +252,8 @@ def test_relative_paths_are_the_callers(project):
     assert (out / "vanilla.pretrain.dev.predictions").exists()
     done = project.run("--data", "my data", "--seed", "3", cwd=elsewhere)
     assert (project.root / "out" / "my data-seed3" / "vanilla.model.params").exists()
+    assert project.run("--data", ".", "--seed", "4", cwd=data).returncode == 0
+    assert (project.root / "out" / "my data-seed4" / "vanilla.model.params").exists()
 
 
 def test_the_examples_are_of_the_data_given(project):
@@ -332,8 +334,10 @@ def test_the_machines_of_all_attempts_are_kept(project):
     project.run("--out", project.out)
     assert path.read_text() == '{"hardware": "another"}\n{"hardware": "a fake"}\n'
     (project.out / "vanilla.pretrain.params").unlink()  # it starts from the beginning
-    project.run("--out", project.out)
+    project.run("--out", project.out, FAIL_AT="pretrain vanilla")
     assert path.read_text() == '{"hardware": "a fake"}\n'
+    project.run("--out", project.out)  # and goes on
+    assert path.read_text() == '{"hardware": "a fake"}\n' * 2
 
 
 @pytest.mark.parametrize("code, said, expected", [(143, "stopped", 143), (2, "failed", 1)])
@@ -468,6 +472,7 @@ def test_data_that_is_not_there(project):
         (data / missing).rename(project.folder / missing)
         usage_error(project.run("--data", data, "--out", project.out), f"{data}/{missing}")
         (project.folder / missing).rename(data / missing)
+    usage_error(project.run("--data", "nowhere", "--out", project.out), "nowhere")
 
 
 def test_an_output_folder_that_cannot_be_made(project):
