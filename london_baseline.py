@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 from dataset import parse_questions  # noqa: E402
 from runs.console import Parser, command  # noqa: E402
 from runs.inputs import errors_name, read_text  # noqa: E402
-from utils import evaluate_places  # noqa: E402
+from utils import score_places  # noqa: E402
 
 
 def main():
@@ -25,8 +25,8 @@ def main():
     with command("london_baseline.py"):
         text = read_text(path)
         with errors_name(path):
-            count = len(parse_questions(text))
-        total, correct = evaluate_places(path, ["London"] * count)
+            questions = parse_questions(text)
+        total, correct = score_places(questions, ["London"] * len(questions))
         if total > 0:
             print(f"Correct: {correct} out of {total}: {correct / total * 100}%")
 

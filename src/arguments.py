@@ -48,6 +48,8 @@ class OutputPath(str):
 
 def folder_to_write(path: str) -> str:
     """The path, if a folder of that name is there or can be made."""
+    if not path:
+        raise argparse.ArgumentTypeError("the path is empty")
     above = os.path.abspath(path)
     while not os.path.lexists(above):
         above = os.path.dirname(above)
@@ -73,13 +75,13 @@ def number(kind: type, fits: Callable[[float], bool], expected: str) -> Callable
     return parse
 
 
-def whole_number(least: int, most: float = math.inf) -> Callable[[str], int]:
-    to = "or more" if most == math.inf else f"to {most}"
-    return number(int, lambda found: least <= found <= most, f"a whole number, {least} {to}")
+def whole_number(least: int, most: int = 10**9) -> Callable[[str], int]:
+    expected = f"a whole number, {least} to {most}"
+    return number(int, lambda found: least <= found <= most, expected)
 
 
 seconds = number(float, lambda found: 0 <= found < math.inf, "a number of seconds, 0 or more")
-rate = number(float, lambda found: 0 < found < math.inf, "a learning rate, above 0")
+rate = number(float, lambda found: 0 < found <= 1e300, "a learning rate, above 0")
 
 
 def add_bottleneck_dim(parser: argparse.ArgumentParser) -> None:
@@ -364,7 +366,7 @@ def check_paths(args: argparse.Namespace) -> None:
 
 def refuse_another_file(path: str) -> None:
     """Raises InputError if parameters would overwrite a file that is something else."""
-    if os.path.isfile(path) and os.access(path, os.R_OK) and not is_special(path):
+    if os.path.isfile(path) and os.access(path, os.R_OK):
         with open(path, "rb") as file:
             start = file.read(2)
         if start not in (b"", b"PK", b"\x80\x02"):  # how torch's files begin, new and old

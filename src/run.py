@@ -227,11 +227,11 @@ def evaluate(
     evaluate_places does.
     """
     model = unwrap(model)
+    questions = read_questions(eval_corpus_path)
     for path in filter(None, (outputs_path, scores_path)):
         check_output(path)
         if os.path.exists(path) and os.path.samefile(path, eval_corpus_path):
             raise InputError(f"{path}: would overwrite the questions")
-    questions = read_questions(eval_corpus_path)
     with errors_name(eval_corpus_path):
         positions = model.max_positions
         prompts = encode_prompts(questions, pretrain_dataset, positions, eval_corpus_path)
@@ -388,7 +388,7 @@ def carry_out_training(
             "--precision float32 is slower and more precise"
         )
     path = args.writing_params_path
-    if os.path.isfile(path) and not is_special(path) and not os.path.exists(resume_path(args)):
+    if os.path.isfile(path) and not os.path.exists(resume_path(args)):
         note(f"note: {path} is there already; it is replaced when this training has ended")
     checkpointer = make_checkpointer(args, trainer, dataset)
     meta["code"] = digest_of_code(Path(__file__).parent)

@@ -68,7 +68,7 @@ class SalientSpanDataset(CharCorruptionDataset):
             if self._spans[i]:
                 heading, text, span = self._pieces(i, *draw)
                 row[: len(heading)], row[self.HEADING - 1] = heading, space
-                ids = np.concatenate((text, [mask], span, [mask]))[: len(row) - self.HEADING]
+                ids = np.concatenate((text, [mask], span, [mask]))
                 row[self.HEADING : self.HEADING + len(ids)] = ids
         x, y = input_and_target(rows)
         y = y.clone()  # x has the same memory

@@ -125,6 +125,7 @@ def test_a_folder_for_events_that_cannot_be_made(folder, capsys, path):
     (folder / "dangling").symlink_to("no/such/folder")
     for command in (PRETRAIN, FINETUNE):
         refused(capsys, f"{command} --tb_log_dir {path}", path)
+        refused(capsys, f"{command} --tb_log_dir=")
 
 
 @pytest.mark.parametrize(
@@ -150,6 +151,7 @@ def test_a_flag_of_another_function_is_refused(capsys, command, flags):
 EVERYWHERE = ["--seed -1", "--seed 4294967296", "--seed x", "--recipe slow", "--unknown"]
 IN_TRAINING = ["--max_epochs 0", "--max_epochs 1.5", "--precision half", "--micro_batch_size 0"]
 IN_TRAINING += ["--resume_every -1", "--resume_every nan", "--resume_every inf"]
+IN_TRAINING += ["--max_epochs 9999999999", "--pretrain_lr 1e305"]
 IN_EVALUATION = ["--beam 0", "--beam 257", "--beam x"]
 
 

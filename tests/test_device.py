@@ -92,11 +92,6 @@ def test_a_device_that_is_not_there_is_one_line(name):
     assert f"device {name} " in line and "\n" not in line
 
 
-def test_a_precision_that_is_not_offered_is_named():
-    with pytest.raises(InputError, match="float16"):
-        choose_precision("float16", CPU)
-
-
 def test_the_default_is_the_gpu_if_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)

@@ -1,11 +1,13 @@
 """london_baseline.py: the accuracy of answering London."""
 
 import importlib.util
+import os
 import sys
 
 import pytest
 
 from conftest import COURSE_FILES, ROOT
+from shell import needs_posix
 
 
 @pytest.fixture
@@ -41,6 +43,17 @@ def test_london_on_a_few_questions(london, tmp_path, monkeypatch):
     path.write_text("Where was A born?\n", encoding="utf-8")
     out = "No gold birth places provided; returning (0,0)\n"
     assert london("--eval_corpus_path", path) == (0, out, "")
+
+
+@needs_posix
+def test_a_pipe_is_read_once(london):
+    """As a shell's <(head -1 birth_dev.tsv)."""
+    reader, writer = os.pipe()
+    os.write(writer, b"Where was A born?\tLondon\n")
+    os.close(writer)
+    expected = (0, "Correct: 1.0 out of 1.0: 100.0%\n", "")
+    assert london("--eval_corpus_path", f"/dev/fd/{reader}") == expected
+    os.close(reader)
 
 
 @pytest.mark.skipif(not COURSE_FILES.is_dir(), reason="no copy of the course's files")

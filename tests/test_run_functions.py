@@ -16,6 +16,7 @@ from conftest import COURSE_FILES, TINY_CORPUS, TINY_QUESTIONS
 from dataset import CharCorruptionDataset, NameDataset
 from model import GPT, GPTConfig
 from runs.checkpoint import save_params
+from runs.inputs import InputError
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -101,6 +102,14 @@ def test_evaluate_returns_the_score(monkeypatch, tiny_pretrain_dataset):
     arguments = (small_model(), tiny_pretrain_dataset)
     assert run.evaluate(*arguments, "birth_dev.tsv", "out.predictions") == (3.0, 2.0)
     assert run.evaluate(*arguments, "birth_test_inputs.tsv", "out.predictions") == (0, 0)
+
+
+def test_questions_that_are_not_there_are_one_line(tiny_pretrain_dataset):
+    for _ in range(2):  # also where the output is there
+        with pytest.raises(InputError, match="none.tsv"):
+            run.evaluate(small_model(), tiny_pretrain_dataset, "none.tsv", "out.predictions")
+        with open("out.predictions", "w", encoding="utf-8"):
+            pass
 
 
 def test_finetune_says_how_much_it_drops(folder, untrained, capsys, tiny_pretrain_dataset):

@@ -24,8 +24,8 @@ from runs.console import note
 from runs.files import is_special, write_atomically
 from runs.inputs import InputError, errors_name
 
-# What DataParallel and torch.compile put before every name of a state dict.
 CONSTANTS = (".mask", ".rope_cache")  # tensors of a parameter file that are not trained
+# What DataParallel and torch.compile put before every name of a state dict.
 WRAPPERS = re.compile(r"\b(module|_orig_mod)\.")
 HOW_TO_SAVE = "save a model by torch.save(model.state_dict(), PATH)"
 # The entries of PARAMS.json that must be those of the model that loads the parameters.
