@@ -23,10 +23,10 @@ import invented
 import logs
 import measured
 import report
-from intervals import Share, accuracy_interval, mean_of_seeds, ranking_interval, ranking_quality
+from intervals import Share, accuracy_interval, ranking_interval, ranking_quality
 from load import having, load_runs, rows_in
 from run_tables import best_guess
-from tables import REPORTED, percent
+from tables import REPORTED, between, percent
 
 
 class Figures(dict):
@@ -286,9 +286,10 @@ def of_ablations(records):
 
 
 def of_precisions(pairs):
-    mean, (low, high) = mean_of_seeds([more - less for more, less in pairs])
-    lower = {"lower": mean, "lower_low": low, "lower_high": high}
-    return {"seeds": str(len(pairs))} | {name: f"{100 * x:.1f}" for name, x in lower.items()}
+    """The ranges over seeds of what was trained in each precision."""
+    ranges = (between((min(shares), max(shares))) for shares in zip(*pairs, strict=True))
+    names = ("float32_range", "bfloat16_range")
+    return {"seeds": str(len(pairs)), **dict(zip(names, ranges, strict=True))}
 
 
 def of_measurement(record, row):
