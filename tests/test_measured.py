@@ -89,7 +89,8 @@ def test_pages_quote_their_figures(tmp_path):
     found = Figures(tmp_path)
     assert (found["ablation.x.nothing"], found["ablation.x.short_rows"]) == ("15.0%", "4.5%")
     assert (found["ablation.epochs"], found["precisions.x.seeds"]) == ("7", "2")
-    assert found["precisions.x.lower"] == "2.0" and found["precisions.x.lower_high"] == "14.7"
+    ranges = [found[f"precisions.x.{name}_range"] for name in ("float32", "bfloat16")]
+    assert ranges == ["10.0–14.0%", "9.0–11.0%"]
 
 
 def test_every_ingredient_has_a_line():

@@ -4,7 +4,7 @@ The figures that pages quote by name, as text: `Figures(results)["course.vanilla
 A name is GROUP.FIGURE. `python tools/report/pages.py --list` prints all names with their values.
 Groups:
 
-    DATA                     course, bundled, quick: london, best_guess, questions, minutes …
+    DATA                     course, bundled, quick: london, best_guess, questions …
     DATA.ROW                 ROW: none (vanilla without pretraining), or a pretrained variant
     finetuning_seeds.DATA.VARIANT.SEED, first_steps.DATA.VARIANT.WAY
     benchmark.VARIANT.TASK.WAY
@@ -118,7 +118,6 @@ def of_data(runs):
     found["taught"] = str(facts["dev people in finetuning"])
     early = sum(question["document"] == "early" for question in runs[0].questions)
     found |= {"early": str(early), "elsewhere": str(len(runs[0].questions) - early)}
-    found["minutes"] = span([run.minutes() for run in runs], ".1f")
     if runs[0].invented_world:
         found["best_guess"] = percent(best_guess(runs[0]))
     return found

@@ -21,7 +21,7 @@ from pathlib import Path
 import measured
 import report
 import run_tables
-from figures import Figures, span
+from figures import Figures
 from load import load_runs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,9 +56,7 @@ def tables(results):
 
 
 def quick_table(runs):
-    minutes = span([run.minutes() for run in runs], ".1f")
-    machine = f"Machine: {run_tables.machines(runs)}. Minutes a seed: {minutes}."
-    return f"{run_tables.by_seed(runs)}\n\n{machine}"
+    return f"{run_tables.by_seed(runs)}\n\nMachine: {run_tables.machines(runs)}."
 
 
 def speed_table(benchmark):
