@@ -239,6 +239,5 @@ done
 
 stage london - "$PYTHON" london_baseline.py --eval_corpus_path "$data/birth_dev.tsv"
 
-"$PYTHON" tools/report/record.py --data "$data" --run "$out" --recipe "$recipe" --seed "$seed" \
-    --to "$out/record"
+"$PYTHON" tools/report/record.py --data "$data" --run "$out" --to "$out/record"
 "$PYTHON" tools/report/report.py --records "$out/record" --to "$out"

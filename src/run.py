@@ -416,9 +416,6 @@ def main(arguments: list[str] | None = None) -> None:
         except Stopped as stop:
             note(f"run.py: stopped: {stop}")
             sys.exit(128 + stop.number)
-        except KeyboardInterrupt:
-            note("run.py: interrupted")
-            sys.exit(130)
 
 
 if __name__ == "__main__":

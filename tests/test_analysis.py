@@ -238,7 +238,7 @@ def test_the_coverage_curve_is_that_of_every_threshold():
 
 
 def test_every_answer_is_of_one_kind(two_runs):
-    expected = {kind: Share(1, 8) for kind in analysis.KINDS} | {"right": Share(3, 8)}
+    expected = {kind: Share(1, 8, 2) for kind in analysis.KINDS} | {"right": Share(3, 8, 2)}
     assert analysis.kinds(two_runs, "x") == expected
 
 

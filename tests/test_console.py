@@ -54,6 +54,12 @@ def test_the_users_mistake_is_one_line_and_exit_code_2(capsys):
     assert exit.value.code == 3
 
 
+def test_ctrl_c_is_one_line_and_exit_code_130(capsys):
+    with pytest.raises(SystemExit) as exit, command("tool"):
+        raise KeyboardInterrupt
+    assert exit.value.code == 130 and capsys.readouterr().err.count("\n") == 1
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EPIPE, errno.EIO])
 def test_a_standard_output_that_breaks_is_one_line(capsys, monkeypatch, number):
     monkeypatch.setattr(sys, "stdout", Broken(number))

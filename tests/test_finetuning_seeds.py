@@ -74,7 +74,7 @@ def test_each_variant_is_finetuned_from_its_own_parameters(monkeypatch, seeds):
     of_run = "synthesizer", "rope"  # the variants whose parameters are there
     for variant in of_run:
         (seeds.run / f"{variant}.pretrain.params").touch()
-    kept = seeds("recipe=recall seed=2 data=3 4\n", "--seeds", "5", "6")
+    kept = seeds("recipe=recall seed=2 data=3 4\n", "--seeds", "5", "2", "6")  # 2: the run itself
     assert calls == [(variant, seed) for variant in of_run for seed in (5, 6)]
     assert [(one["variant"], one["seed"]) for one in kept] == calls
     assert [one["correct"] for one in kept] == list(range(1, len(calls) + 1))

@@ -164,6 +164,14 @@ def test_the_interval_of_higher_is_as_wide_as_the_formula():
     assert bounds == pytest.approx((middle - half, middle + half), abs=0.1 * half)
 
 
+def test_few_groups_do_not_tell_which_side_is_higher():
+    ten = [[number / 10] for number in range(10)]
+    assert intervals.higher_interval(ten, ten) is not None
+    assert (
+        intervals.higher_interval(ten[1:], ten) is None is intervals.higher_interval(ten, ten[1:])
+    )
+
+
 def test_the_interval_of_a_ranking_is_that_by_plain_loops():
     """A question is drawn with the answers of all its seeds, which are alike."""
     draw, groups = random.Random(4), []

@@ -138,7 +138,8 @@ def test_killed_before_any_operation_on_a_file_nothing_is_lost(function, epochs,
 
 def test_killed_at_random_moments_nothing_is_lost(tmp_path):
     (tmp_path / "wiki.txt").write_text(TINY_CORPUS, encoding="utf-8")
-    (tmp_path / "birth_places_train.tsv").write_text(TINY_QUESTIONS, encoding="utf-8")
+    for name in ("birth_places_train.tsv", "birth_dev.tsv", "birth_test_inputs.tsv"):
+        (tmp_path / name).write_text(TINY_QUESTIONS, encoding="utf-8")
     words = ["--kills", "2", "--max_epochs", "40", "--data", tmp_path]
     words += ["--json", tmp_path / "kills.json"]
     done = subprocess.run(
@@ -148,6 +149,12 @@ def test_killed_at_random_moments_nothing_is_lost(tmp_path):
     records = json.loads((tmp_path / "kills.json").read_text())
     found = [(one["function"], one["kills"], one["differences"]) for one in records]
     assert found == [("pretrain", 2, 0), ("finetune", 2, 0)]
+
+
+def test_a_command_that_fails_is_one_line(tmp_path):
+    words = ["--data", tmp_path, "--json", tmp_path / "kills.json"]  # without data
+    done = subprocess.run([sys.executable, ROOT / SCRIPT, *words], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "wiki.txt" in done.stderr
 
 
 def test_the_script_sees_damage(tmp_path):

@@ -71,6 +71,13 @@ def test_precisions_are_compared_seed_by_seed():
     assert cost == "2.0 (-3.0 to 7.0)"  # 2 ± 4.3027 · 2 / √3
 
 
+def test_a_table_names_its_machines_and_commits():
+    records = [{"hardware": where, "commit": of} for where, of in ("ab", "cd", "ae", "ab")]
+    text = measured.with_machines(records, lambda: "| a |")
+    assert text.startswith("| a |\n\n") and "a (b, e); c (d)" in text
+    assert measured.with_machines([], lambda: "") == ""
+
+
 def test_pages_quote_their_figures(tmp_path):
     shares = {"nothing": (10, 20), "short rows": (4, 5)}
     one = {"data": "a", "variant": "x", "epochs": 7, "total": 100}
@@ -132,6 +139,7 @@ def benchmark():
         "matrix_peak": [{"float32": 3e5, "bfloat16": 8e5}, {"float32": 1e5, "bfloat16": 1.2e6}],
         "rows": [
             {
+                "commit": "abc",
                 **row,
                 "way": way,
                 "rounds": [{"unit": unit, "whole": 9, "first": 3, "memory": 2**21}] * 2,

@@ -98,6 +98,13 @@ def test_a_mark_that_cannot_be_filled_is_one_line_and_changes_nothing(project, t
     assert page.read_text() == text and (not name or name[0] in message)
 
 
+def test_a_damaged_file_is_one_line(project):
+    root, _ = project
+    (root / "results" / "kills.json").write_text("[{")
+    with pytest.raises(SystemExit, match="kills.json"):
+        pages.main([], root)
+
+
 @pytest.mark.parametrize(
     "text", ["(1.5%{})", "5.0–7.1%{}", "from 2%{}–{}", "–{}", "**1,234{}**", "| 1e-06{} |", "9×{}"]
 )

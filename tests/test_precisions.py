@@ -8,8 +8,23 @@ import pytest
 import torch
 
 import precisions
+import trainings
 from recipe import QUICK
 from trainer import Trainer
+from trainings import Records
+
+
+def test_records_of_two_processes_stand_side_by_side(tmp_path, monkeypatch):
+    """Each with the commit of its start, however long it takes."""
+    path = tmp_path / "kept.json"
+    monkeypatch.setattr(trainings, "description", lambda: {"commit": "old"})
+    one, other = Records(path), Records(path)
+    monkeypatch.setattr(trainings, "description", lambda: {"commit": "new"})
+    one.add({"seed": 0}, 1, 9)
+    other.add({"seed": 1}, 2, 9)
+    assert one.has({"seed": 1}) and not other.has({"seed": 2})
+    found = [tuple(record.values()) for record in json.loads(path.read_text())]
+    assert found == [("old", 0, 1, 9), ("old", 1, 2, 9)]
 
 
 @pytest.fixture

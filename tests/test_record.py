@@ -136,9 +136,12 @@ def write_run(
     answers=ANSWERS,
     attempts=(MACHINE,),
     recall=True,
+    recipe="course",
+    seed=0,
 ):
     """A folder as run_all.sh leaves it, with these rows. invented: {question: answer}."""
     (folder / "stages").mkdir(parents=True, exist_ok=True)
+    write(folder / "settings", f"recipe={recipe} seed={seed} data=1 2")
     for row in rows:
         variant, _, kind = row.partition(".")
         places = [place for place, _ in answers[row]]
@@ -191,13 +194,13 @@ def folders(tmp_path):
 def recorded(folders):
     """The record of all three rows."""
     data, run, to = folders
-    record.make_record(data, run, "course", 0, to)
+    record.make_record(data, run, to)
     return to
 
 
-def refusal(monkeypatch, capsys, data, run, to, recipe="course", seed=0):
+def refusal(monkeypatch, capsys, data, run, to):
     """The one line of a record that is refused."""
-    words = ["--data", data, "--run", run, "--recipe", recipe, "--seed", seed, "--to", to]
+    words = ["--data", data, "--run", run, "--to", to]
     monkeypatch.setattr(sys, "argv", ["record.py", *map(str, words)])
     with pytest.raises(SystemExit) as ended:
         record.main()
@@ -296,14 +299,14 @@ def test_the_record_has_accuracies_and_how_they_came_about(recorded):
 def test_a_stage_has_the_machines_of_all_its_attempts_each_once(folders, tmp_path):
     other = {**MACHINE, "hardware": "machine B"}
     write_run(folders[1], attempts=(other, MACHINE, other, other))
-    record.make_record(*folders[:2], "course", 0, folders[2])
+    record.make_record(*folders[:2], folders[2])
     (run,) = load_runs(folders[2])["little"]
     assert all(run.machines(row) == [other, MACHINE] for row in ANSWERS)
 
 
 def test_a_row_may_lack_invented_people_and_completions_and_leaves_no_old_ones(recorded, tmp_path):
     run = write_run(tmp_path / "earlier", invented={}, recall=False)
-    record.make_record(tmp_path / "little", run, "course", 0, recorded)
+    record.make_record(tmp_path / "little", run, recorded)
     assert not [*recorded.glob("*.recall.tsv"), *recorded.glob("*.invented.*")]
     for row, facts in json_of(recorded)["rows"].items():
         assert list(facts["stages"]) == stages_of(row, invented=False, recall=False)
@@ -315,24 +318,25 @@ def test_rows_of_any_variant_are_recorded(tmp_path, monkeypatch):
     monkeypatch.setattr(record, "ROWS", [*record.ROWS, "dummy.nopretrain", "dummy.pretrain"])
     answers = {**ANSWERS, "dummy.pretrain": ANSWERS["vanilla.pretrain"]}
     run = write_run(tmp_path / "run", ["dummy.pretrain"], answers=answers)
-    record.make_record(write_data(tmp_path / "d"), run, "course", 0, tmp_path / "k")
+    record.make_record(write_data(tmp_path / "d"), run, tmp_path / "k")
     assert json_of(tmp_path / "k")["rows"]["dummy.pretrain"]["dev"]["correct"] == 3
 
 
 def test_rows_recorded_at_different_times_stand_side_by_side(folders, tmp_path):
     data, _, kept = folders
     first, second = list(ANSWERS)[:2], list(ANSWERS)[2:]
-    record.make_record(data, write_run(tmp_path / "one", first), "course", 3, kept)
+    record.make_record(data, write_run(tmp_path / "one", first, seed=3), kept)
     before = {path.name: path.read_bytes() for path in kept.iterdir()}
     rows = json_of(kept)["rows"]
-    record.make_record(data, write_run(tmp_path / "two", second), "course", 3, kept)
+    record.make_record(data, write_run(tmp_path / "two", second, seed=3), kept)
     assert list(json_of(kept)["rows"]) == list(ANSWERS)
     assert {row: json_of(kept)["rows"][row] for row in rows} == rows
     del before["record.json"]
     assert {name: (kept / name).read_bytes() for name in before} == before
     places = [(place, "right") for place in PEOPLE.values()]
-    run = write_run(tmp_path / "three", second, answers={**ANSWERS, second[0]: places})
-    record.make_record(data, run, "course", 3, kept)
+    answers = {**ANSWERS, second[0]: places}
+    run = write_run(tmp_path / "three", second, answers=answers, seed=3)
+    record.make_record(data, run, kept)
     dev = [row["dev"]["correct"] for row in json_of(kept)["rows"].values()]
     assert dev == [2, 3, 8]
 
@@ -413,7 +417,7 @@ def test_a_row_that_is_not_complete_is_left_out(folders):
     data, run, to = folders
     for kind in ("test.predictions", "beam.predictions", "beam.scores.tsv"):
         (run / f"vanilla.nopretrain.{kind}").unlink()
-    record.make_record(data, run, "course", 0, to)
+    record.make_record(data, run, to)
     assert list(json_of(to)["rows"]) == ["vanilla.pretrain", "synthesizer.pretrain"]
 
 
@@ -422,8 +426,12 @@ def test_the_record_of_another_run_is_not_touched(
 ):
     data, run, _ = folders
     before = {path.name: path.read_bytes() for path in recorded.iterdir()}
-    assert "seed" in refusal(monkeypatch, capsys, data, run, recorded, seed=1)
-    assert "recipe" in refusal(monkeypatch, capsys, data, run, recorded, recipe="quick")
+    for name, settings in (("seed", {"seed": 1}), ("recipe", {"recipe": "quick"})):
+        other = write_run(tmp_path / name, **settings)
+        assert name in refusal(monkeypatch, capsys, data, other, recorded)
+    other = write_run(tmp_path / "no settings")
+    (other / "settings").unlink()
+    assert "settings" in refusal(monkeypatch, capsys, data, other, tmp_path / "new")
     other = write_data(tmp_path / "else" / "little", documents=[*DOCUMENTS, "Una Fox. No ."])
     assert "data" in refusal(monkeypatch, capsys, other, run, recorded)
     write(other / "birth_dev.tsv", *map(asked, PEOPLE))  # without places
@@ -444,14 +452,14 @@ def test_a_prediction_with_a_tab_is_the_same_in_both_files(folders):
         places = [place for place, _ in ANSWERS["vanilla.nopretrain"]]
         places[2] = "Hull\tCity"
         write(run / f"vanilla.nopretrain.{kind}.predictions", *places)
-    record.make_record(data, run, "course", 0, to)
+    record.make_record(data, run, to)
     assert "Hull\tCity\n" in (to / "vanilla.nopretrain.dev.predictions").read_text()
 
 
 @pytest.mark.slow
 def test_the_script_finds_its_modules_and_writes_the_record(folders, tmp_path):
     data, run, to = folders
-    words = ["--data", data, "--run", run, "--recipe", "course", "--seed", 0, "--to", to / "a"]
+    words = ["--data", data, "--run", run, "--to", to / "a"]
     script = [sys.executable, str(ROOT / "tools" / "report" / "record.py")]
     subprocess.run([*script, *map(str, words)], check=True, cwd=tmp_path)
     assert json_of(to / "a")["data"]["name"] == "little"
@@ -506,7 +514,7 @@ def test_in_an_invented_world_answers_are_judged_by_the_names(tmp_path):
         {asked(name): place for name, place in strangers.items()},
         answers={"vanilla.nopretrain": [(place, "") for place in said]},
     )
-    record.make_record(data, run, "quick", 0, kept)
+    record.make_record(data, run, kept)
     assert json_of(kept)["data"]["name"] == "quick"
     lines = table_of(kept / "dev.questions.tsv")
     for (name, place), line in zip(people.items(), lines, strict=True):

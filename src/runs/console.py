@@ -45,8 +45,8 @@ class Parser(argparse.ArgumentParser):
 @contextlib.contextmanager
 def command(program: str) -> Iterator[None]:
     """
-    Around the work of a command: output is UTF-8, and an InputError, or a standard output that
-    cannot be written, ends the process with exit code 2 and one line.
+    Around the work of a command: output is UTF-8. An InputError, or a standard output that cannot
+    be written, ends the process with exit code 2 and one line, Ctrl-C with 130.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # the caller has closed it
@@ -60,6 +60,9 @@ def command(program: str) -> Iterator[None]:
         sys.stdout.flush()
     except InputError as error:
         fail(program, error)
+    except KeyboardInterrupt:
+        note(f"{program}: interrupted")
+        sys.exit(130)
     except OSError as error:
         if error.filename is not None or error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EIO):
             raise  # an error of this code

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 # Puts src/ on the path.
-from trainings import ROOT, name_of, new_model
+from trainings import ROOT, name_of, new_model, whole_number
 
 # isort: split
 import torch
@@ -47,6 +47,7 @@ from recipe import RECIPES  # noqa: E402
 from reference import VARIANTS  # noqa: E402
 from runs.checkpoint import load_params  # noqa: E402
 from runs.device import choose_precision, multiplies_bfloat16  # noqa: E402
+from runs.files import check_output, write_lines  # noqa: E402
 from runs.inputs import InputError, read_text  # noqa: E402
 
 TASKS = ("pretrain", "finetune", "evaluate")
@@ -78,7 +79,7 @@ def work_fast(task, variant, data, files, recipe, precision, epochs):
         return [start, time.time()]
     steps = Steps()
     settings = {"recipe": recipe, "writer": steps, "max_epochs": epochs}
-    settings |= {"seed": 0, "precision": precision}
+    settings |= {"seed": 0, "precision": precision, "device": CPU}
     if task == "pretrain":
         _, trainer = run.pretrain(corpus, recipe.block_size, model, **settings)
     else:
@@ -283,36 +284,35 @@ def new_record(data, recipe, path):
     return record
 
 
-def measure_all(record, data, variants, tasks, rounds, recipe):
-    """Adds all measurements, round by round, and in a round each way in turn."""
-    for variant in variants:
-        with tempfile.TemporaryDirectory() as folder:
-            measured, different = {}, []
-            for _ in range(rounds):
-                record["matrix_peak"].append(matrix_peak())
-                measure_round(Path(folder), data, variant, tasks, recipe, measured)
-                if "evaluate" in tasks:
-                    baseline, fast = (
-                        (Path(folder) / f"{way}.predictions").read_text("utf-8").splitlines()
-                        for way in ("baseline", "fast")
-                    )
-                    differ = sum(a != b for a, b in zip(baseline, fast, strict=True))
-                    record["questions"] = len(fast)
-                    different.append(differ)
-        if different:
-            record["different_answers"][variant] = max(different)
-        made, weights = sizes(data, variant, RECIPES[recipe])
-        record["rows"] = [
-            row for row in record["rows"] if row["variant"] != variant or row["task"] not in tasks
-        ]
-        for (task, name), results in measured.items():
-            steps, tokens = made.get(task, (1, None))
-            row = {"variant": variant, "task": task, "way": name, "rounds": results}
-            row |= {"steps": steps, "tokens": tokens, "weights": weights}
-            row["commit"] = record["commit"]
-            if task == "pretrain" and name != "baseline":
-                row["profile"] = profile_step(data, variant, RECIPES[recipe], name)
-            record["rows"].append(row)
+def measure_variant(record, data, variant, tasks, rounds, recipe):
+    """Adds the measurements of a variant, round by round, and in a round each way in turn."""
+    with tempfile.TemporaryDirectory() as folder:
+        measured, different = {}, []
+        for _ in range(rounds):
+            record["matrix_peak"].append(matrix_peak())
+            measure_round(Path(folder), data, variant, tasks, recipe, measured)
+            if "evaluate" in tasks:
+                baseline, fast = (
+                    (Path(folder) / f"{way}.predictions").read_text("utf-8").splitlines()
+                    for way in ("baseline", "fast")
+                )
+                differ = sum(a != b for a, b in zip(baseline, fast, strict=True))
+                record["questions"] = len(fast)
+                different.append(differ)
+    if different:
+        record["different_answers"][variant] = max(different)
+    made, weights = sizes(data, variant, RECIPES[recipe])
+    record["rows"] = [
+        row for row in record["rows"] if row["variant"] != variant or row["task"] not in tasks
+    ]
+    for (task, name), results in measured.items():
+        steps, tokens = made.get(task, (1, None))
+        row = {"variant": variant, "task": task, "way": name, "rounds": results}
+        row |= {"steps": steps, "tokens": tokens, "weights": weights}
+        row["commit"] = record["commit"]
+        if task == "pretrain" and name != "baseline":
+            row["profile"] = profile_step(data, variant, RECIPES[recipe], name)
+        record["rows"].append(row)
 
 
 def measure_round(files, data, variant, tasks, recipe, measured):
@@ -338,7 +338,9 @@ def measure_round(files, data, variant, tasks, recipe, measured):
 def main():
     parser = argparse.ArgumentParser(description="Measure the baseline and the fast way in turn.")
     parser.add_argument("--data", type=Path, default=ROOT, help="folder of the four data files")
-    parser.add_argument("--rounds", type=int, default=2, help="of each measurement; default 2")
+    parser.add_argument(
+        "--rounds", type=whole_number(1), default=2, help="of each measurement; default 2"
+    )
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--recipe", choices=list(RECIPES), default="course")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
@@ -351,10 +353,12 @@ def main():
         changes["recipe"] = RECIPES[args.job["recipe"]]
         print(json.dumps([work(**args.job | changes), peak_memory()]))
         return
+    check_output(args.out)
     data = args.data.resolve()
     record = new_record(data, args.recipe, args.out)
-    measure_all(record, data, args.variants, args.tasks, args.rounds, args.recipe)
-    args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    for variant in args.variants:
+        measure_variant(record, data, variant, args.tasks, args.rounds, args.recipe)
+        write_lines(args.out, [json.dumps(record, indent=1)])
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 
 # Puts src/ on the path.
-from trainings import ROOT, name_of, new_model
+from trainings import ROOT, name_of, new_model, replace_record, whole_number
 
 # isort: split
 import torch
@@ -45,6 +45,7 @@ from machine import commit, hardware, versions  # noqa: E402
 from recipe import RECIPES  # noqa: E402
 from reference import VARIANTS  # noqa: E402
 from runs.device import multiplies_bfloat16  # noqa: E402
+from runs.files import check_output  # noqa: E402
 
 OFF = 1e-7  # about the rounding of float32
 CPU = torch.device("cpu")
@@ -210,11 +211,12 @@ def main():
     parser.add_argument("--data", type=Path, default=ROOT, help="folder of the four data files")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--recipe", default="course", choices=list(RECIPES))
-    parser.add_argument("--steps", type=int, default=100, help="with dropout; default 100")
-    parser.add_argument("--same_steps", type=int, default=20, help="without it; default 20")
+    count = whole_number(1)
+    parser.add_argument("--steps", type=count, default=100, help="with dropout; default 100")
+    parser.add_argument("--same_steps", type=count, default=20, help="without it; default 20")
     parser.add_argument(
         "--seeds",
-        type=int,
+        type=count,
         nargs=2,
         default=[2, 4],
         metavar=("BASELINE", "FAST"),
@@ -222,6 +224,8 @@ def main():
     )
     parser.add_argument("--json", type=Path, help="write to this file, beside other variants")
     args = parser.parse_args()
+    if args.json:
+        check_output(args.json)
     data = args.data.resolve()
     same = {"data": name_of(data), "recipe": args.recipe}
     facts = {**same, "hardware": hardware(), "commit": commit(), "versions": versions()}
@@ -231,11 +235,7 @@ def main():
         record = found | facts
         print(json.dumps(record), flush=True)
         if args.json:
-            before = json.loads(args.json.read_text("utf-8")) if args.json.exists() else []
-            key = (same | {"variant": variant}).items()
-            kept = [one for one in before if not key <= one.items()]
-            text = ",\n".join(map(json.dumps, [*kept, record]))
-            args.json.write_text(f"[\n{text}\n]\n", encoding="utf-8")
+            replace_record(args.json, record, (*same, "variant"))
 
 
 if __name__ == "__main__":

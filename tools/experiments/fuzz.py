@@ -41,6 +41,7 @@ from fast.decoding import Answer  # noqa: E402
 from model import GPT, GPTConfig  # noqa: E402
 from recipe import Recipe, Training  # noqa: E402
 from runs.checkpoint import load_params  # noqa: E402
+from runs.files import check_output, write_lines  # noqa: E402
 from runs.inputs import InputError  # noqa: E402
 from trainer import Trainer  # noqa: E402
 from utils import evaluate_places  # noqa: E402
@@ -476,6 +477,8 @@ def main():
     parser.add_argument("--seed", type=int, default=0, help="of the inputs; default 0")
     parser.add_argument("--json", type=Path, help="write the counts to this file")
     args = parser.parse_args()
+    if args.json:
+        check_output(args.json)
     failed = False
     for name in args.reader:
         start = time.monotonic()
@@ -487,8 +490,7 @@ def main():
         failed = failed or bool(failures)
         if args.json:
             records = json.loads(args.json.read_text("utf-8")) if args.json.exists() else {}
-            text = json.dumps({**records, name: counts}, indent=2)
-            args.json.write_text(text + "\n", encoding="utf-8")
+            write_lines(args.json, [json.dumps({**records, name: counts}, indent=2)])
     sys.exit(failed)
 
 

@@ -21,9 +21,18 @@ import tempfile
 import time
 from pathlib import Path
 
+# Puts src/ on the path.
+from trainings import ROOT, description, name_of, replace_record, whole_number
+
+# isort: split
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
+from attention import VARIANTS
+from recipe import RECIPES
+from runs.console import command
+from runs.files import check_output
+from runs.inputs import InputError
+
 RUN = ROOT / "src" / "run.py"
 OLDER = b"PK an older parameter file"
 EPOCHS = {"pretrain": 60, "finetune": 100}  # about 30 seconds with the quick recipe
@@ -35,6 +44,7 @@ class Training:
 
     def __init__(self, folder, data, function, variant, recipe, epochs):
         self.names = {"function": function, "variant": variant, "recipe": recipe, "epochs": epochs}
+        self.names["data"] = name_of(data)
         self.folder = folder / function
         self.folder.mkdir()
         common = [variant, data / "wiki.txt", "--recipe", recipe, "--max_epochs"]
@@ -58,13 +68,14 @@ class Training:
         done, writing, ends, differences = 0, 0, 0, []
         self.params.write_bytes(OLDER)
         while done < kills or ends == 0:
-            process = self.start()
+            before, process = self.parts(), self.start()
             if done < kills:
-                was_writing = self.wait_for_moment(process, while_writing=done % 2 == 1)
+                self.wait_for_moment(process, before, while_writing=done % 2 == 1)
                 process.kill()
             _, errors = process.communicate()
             if process.returncode == -signal.SIGKILL:
-                done, writing = done + 1, writing + was_writing
+                # A file that was being written stays behind under its temporary name.
+                done, writing = done + 1, writing + bool(self.parts() - before)
                 differences += self.damage()
             elif process.returncode == 0:
                 ends += 1
@@ -94,22 +105,25 @@ class Training:
             words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
 
-    def wait_for_moment(self, process, while_writing):
-        """Waits for the moment to kill. Returns whether a file is being written then."""
+    def parts(self):
+        """The names of the files that are half-written, or were when a training was killed."""
+        return {name for name in os.listdir(self.folder) if name.endswith(".part")}
+
+    def wait_for_moment(self, process, before, while_writing):
+        """Waits for the moment to kill; while_writing: soon after a file's writing has begun."""
         if not while_writing:
             time.sleep(random.uniform(0, min(self.seconds, 8)))
-            return False
-        writings, before = random.randrange(1, 6), False
+            return
+        writings, was_writing = random.randrange(1, 6), False
         end = time.monotonic() + self.seconds + 60
         while process.poll() is None and time.monotonic() < end:
-            parts = any(name.endswith(".part") for name in os.listdir(self.folder))
-            writings -= parts and not before
-            before = parts
-            if parts and writings <= 0:
+            is_writing = bool(self.parts() - before)
+            writings -= is_writing and not was_writing
+            was_writing = is_writing
+            if is_writing and writings <= 0:
                 time.sleep(random.uniform(0, 0.004))
-                return True
+                return
             time.sleep(0.0003)
-        return False
 
     def damage(self):
         """What a kill has spoiled, in words."""
@@ -141,8 +155,11 @@ class Training:
         return found + [f"{name} is left" for name in sorted(left)]
 
 
-def run(command):
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def run(words):
+    """Runs a program. Raises InputError with its last line if it fails."""
+    done = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise InputError(done.stderr.rpartition("\n")[0].rpartition("\n")[2])
 
 
 def records_of(params):
@@ -152,41 +169,39 @@ def records_of(params):
     return [{name: record[name] for name in record if name != "seconds"} for record in records]
 
 
-def names_of(record):
-    return [record[key] for key in ("function", "variant", "recipe")]
-
-
 def main():
     parser = argparse.ArgumentParser(description="Kill trainings and check that nothing is lost.")
-    parser.add_argument("--kills", type=int, default=20, help="of each training; default 20")
+    count = whole_number(1)
+    parser.add_argument("--kills", type=count, default=20, help="of each training; default 20")
     parser.add_argument("--functions", nargs="+", default=list(EPOCHS), choices=list(EPOCHS))
-    parser.add_argument("--variant", default="vanilla")
-    parser.add_argument("--recipe", default="quick")
-    parser.add_argument("--max_epochs", type=int, help=f"default {EPOCHS}")
+    parser.add_argument("--variant", default="vanilla", choices=list(VARIANTS))
+    parser.add_argument("--recipe", default="quick", choices=list(RECIPES))
+    parser.add_argument("--max_epochs", type=count, help=f"default {EPOCHS}")
     parser.add_argument("--data", type=Path, help="folder of the data; default the quick corpus")
     parser.add_argument("--seed", type=int, default=0, help="of the moments; default 0")
     parser.add_argument("--json", type=Path, help="write to this file, beside other commands")
     args = parser.parse_args()
+    if args.json:
+        check_output(args.json)
     random.seed(args.seed)
-    records = []
+    facts, failed = description(), False
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        data = args.data.resolve() if args.data else folder
+        data = args.data.resolve() if args.data else folder / "quick"
         if not args.data:
             make_corpus = ROOT / "tools" / "corpus" / "make_corpus.py"
-            run([sys.executable, make_corpus, "--size", "quick", "--out", folder])
+            run([sys.executable, make_corpus, "--size", "quick", "--out", data])
         for function in args.functions:
             epochs = args.max_epochs or EPOCHS[function]
             training = Training(folder, data, function, args.variant, args.recipe, epochs)
-            records.append(training.survive(args.kills))
-            print(json.dumps(records[-1]))
-    if args.json:
-        before = json.loads(args.json.read_text("utf-8")) if args.json.exists() else []
-        new = [names_of(one) for one in records]
-        kept = [one for one in before if names_of(one) not in new]
-        args.json.write_text(json.dumps(kept + records, indent=1) + "\n", encoding="utf-8")
-    sys.exit(any(record["differences"] for record in records))
+            record = training.survive(args.kills) | facts
+            print(json.dumps(record), flush=True)
+            if args.json:
+                replace_record(args.json, record, training.names)
+            failed = failed or record["differences"] > 0
+    sys.exit(failed)
 
 
 if __name__ == "__main__":
-    main()
+    with command("kill_and_resume.py"):
+        main()

@@ -43,7 +43,7 @@ from fast.decoding import generate  # noqa: E402
 from model import GPT  # noqa: E402
 from recipe import RECIPES  # noqa: E402
 from runs.checkpoint import load_params  # noqa: E402
-from runs.console import Parser, command, note  # noqa: E402
+from runs.console import Parser, command  # noqa: E402
 from runs.device import choose_device  # noqa: E402
 from runs.files import sole_writer, write_lines  # noqa: E402
 from runs.inputs import errors_name, read_text  # noqa: E402
@@ -219,12 +219,8 @@ def parse_arguments(arguments):
 
 def main(arguments=None):
     args = parse_arguments(arguments)
-    try:
-        with command("recall.py"):
-            carry_out(args)
-    except KeyboardInterrupt:
-        note("recall.py: interrupted")
-        sys.exit(130)
+    with command("recall.py"):
+        carry_out(args)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from model import GPT, GPTConfig  # noqa: E402
 from reading import read_corpus  # noqa: E402
 from record import name_of_data  # noqa: E402
 from runs.checkpoint import digest, read_bytes, read_meta, save_params  # noqa: E402
-from runs.files import check_output  # noqa: E402
+from runs.files import check_output, write_lines  # noqa: E402
 from runs.inputs import read_text  # noqa: E402
 from utils import set_seed  # noqa: E402
 
@@ -76,23 +76,34 @@ def new_parser(description, seeds, json_name):
     return parser
 
 
+def read_records(path):
+    """The JSON list in a file; empty if there is none yet."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def replace_record(path, record, names):
+    """Puts a record into the list of a file, in place of those that agree with it in `names`."""
+    others = [one for one in read_records(path) if any(one.get(n) != record[n] for n in names)]
+    write_lines(path, ["[", ",\n".join(map(json.dumps, [*others, record])), "]"])
+
+
 class Records:
-    """A JSON list of dicts in a file, one for each training."""
+    """The records in a file, one for each training, with the machine and the commit."""
 
     def __init__(self, path):
         check_output(path)
-        self.path = path
-        self.all = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        self.path, self.facts = path, description()
+        read_records(path)  # if it is damaged, say so now
 
     def has(self, key):
         """Whether one of them has all these items; it says so."""
-        found = any(key.items() <= one.items() for one in self.all)
+        found = any(key.items() <= one.items() for one in read_records(self.path))
         if found:
             print(f"{', '.join(map(str, key.values()))}: measured before")
         return found
 
     def add(self, key, correct, total, **facts):
-        """Writes another one, with the machine and the commit, and says the result."""
+        """Writes another one and says the result."""
         print(f"{', '.join(map(str, key.values()))}: {correct} of {total}", flush=True)
-        self.all.append({**description(), **key, "correct": correct, "total": total, **facts})
-        self.path.write_text(json.dumps(self.all, indent=1) + "\n", encoding="utf-8")
+        record = {**self.facts, **key, "correct": correct, "total": total, **facts}
+        replace_record(self.path, record, key)

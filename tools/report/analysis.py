@@ -280,7 +280,7 @@ KINDS = ("right", "in the document", "in finetuning", "in the corpus", "nowhere"
 def kinds(runs, row):
     """{kind: Share of the row's dev answers}, pooled; record.answer_facts() explains the kinds."""
     counts = Counter(answer["kind"] for answer in answers_of(runs, row))
-    return {kind: Share(counts[kind], counts.total()) for kind in KINDS}
+    return {kind: Share(counts[kind], counts.total(), len(having(runs, row))) for kind in KINDS}
 
 
 def expected_of_guesses(runs, row):

@@ -128,13 +128,15 @@ def of_accuracy(runs, row):
     mean, interval = accuracy_interval(list(correct.values()))
     shares = {f"seed{seed}": statistics.fmean(one) for seed, one in correct.items()}
     found = bounded("dev", mean, interval, percent)
-    found |= {"low": found["dev_low"], "high": found["dev_high"], "seeds": str(len(shares))}
+    found["seeds"] = str(len(shares))
     found |= {seed: percent(share) for seed, share in shares.items()}
     kinds = analysis.kinds(runs, row)
     found |= {name.replace(" ", "_"): percent(share.value) for name, share in kinds.items()}
     found["wrong"] = percent(1 - mean)
     wrong = kinds["right"].total - kinds["right"].count
-    found |= of_share("wrong_in_finetuning", Share(kinds["in finetuning"].count, wrong))
+    found |= of_share(
+        "wrong_in_finetuning", Share(kinds["in finetuning"].count, wrong, len(shares))
+    )
     guessed = analysis.expected_of_guesses(runs, row)
     found |= {} if guessed is None else {"expected_of_names": percent(guessed)}
     if runs[0].data == "course" and row in REPORTED:
@@ -232,7 +234,7 @@ def of_invented(runs, row):
         figures |= bounded(name, *found_apart)
         figures |= bounded(f"{name}_percent", *found_apart, partial(percent, digits=0))
     if same:
-        figures |= of_share("same_name", same.same)
+        figures["same_name"] = percent(same.same.value)
         figures["same_name_by_chance"] = percent(same.by_chance)
         figures["same_name_most"] = percent(same.most_by_chance)
     for name, (mean, interval) in found.expected.items():

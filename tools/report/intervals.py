@@ -12,7 +12,7 @@ import numpy as np
 
 Z = 1.959964  # standard normal quantile of a two-sided 95% interval
 DRAWS = 2000  # of a bootstrap
-FEWEST = 10  # questions with a right and with a wrong answer that ranking_interval() needs
+FEWEST = 10  # questions with a right and with a wrong answer that an interval of both needs
 
 
 def wilson(share, n, z=Z):
@@ -135,7 +135,12 @@ def higher(some, others):
 
 
 def higher_interval(some, others):
-    """The interval of higher(), for numbers in groups; it draws the groups of both sides."""
+    """
+    The interval of higher(), for numbers in groups; it draws the groups of both sides. None where
+    one has fewer than FEWEST.
+    """
+    if min(len(some), len(others)) < FEWEST:
+        return None
     starts = [np.cumsum([0, *map(len, groups)])[:-1] for groups in (some, others)]
     won = np.add.reduceat(wins(some, others), starts[0], axis=0)
     won = np.add.reduceat(won, starts[1], axis=1)  # (groups of some, groups of others)

@@ -12,11 +12,24 @@ from tables import between, label_of, name_of, percent, table
 
 
 def load(results):
-    """{name: the content of results/name.json}."""
-    return {
-        path.stem: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(results.glob("*.json"))
-    }
+    """{name: the content of results/name.json}. Raises ValueError for a damaged file."""
+    found = {}
+    for path in sorted(results.glob("*.json")):
+        try:
+            found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path.name}: {error}") from None
+    return found
+
+
+def with_machines(records, make):
+    """The table that make() makes of the records, and below it their machines and commits."""
+    commits = {}
+    for one in records:
+        commits.setdefault(one["hardware"], {})[one["commit"]] = None
+    found = "; ".join(f"{where} ({', '.join(map(str, of))})" for where, of in commits.items())
+    text = make()
+    return text and f"{text}\n\nMachine, with the code's commits: {found}."
 
 
 # ---- finetuning seeds, first steps -----------------------------------------------------------
@@ -259,10 +272,12 @@ def peak_of(benchmark):
 def measured_on(benchmark):
     """The machine, its matmul peak, versions, data and rounds, in a line."""
     versions = ", ".join(map(" ".join, benchmark["versions"].items()))
+    commits = ", ".join(dict.fromkeys(row["commit"] for row in benchmark["rows"]))
     rounds = " or ".join(sorted({str(len(row["rounds"])) for row in benchmark["rows"]}))
     return (
         f"Machine: {benchmark['hardware']}, {peak_of(benchmark)}; {versions}. "
-        f"Data: {name_of(benchmark['data'])}. Rounds: {rounds}, with median and range."
+        f"Commits: {commits}. Data: {name_of(benchmark['data'])}. Rounds: {rounds}, with median "
+        "and range."
     )
 
 

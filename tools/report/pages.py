@@ -45,8 +45,13 @@ def tables(results):
     for name in ("precisions", "kills", "fuzz", "corpus"):
         if name in records:
             found[name] = partial(getattr(measured, name), records[name])
-    for variant, accuracies in measured.ablated(records.get("ablation", ())).items():
-        found[f"ablation.{variant}"] = partial(measured.ablation, accuracies)
+    for name in {"precisions", "kills"} & found.keys():
+        found[name] = partial(measured.with_machines, records[name], found[name])
+    ablations = records.get("ablation", ())
+    for variant, accuracies in measured.ablated(ablations).items():
+        of_variant = [one for one in ablations if one["variant"] == variant]
+        make = partial(measured.ablation, accuracies)
+        found[f"ablation.{variant}"] = partial(measured.with_machines, of_variant, make)
     if "benchmark" in records:
         found["speed"] = partial(speed_table, records["benchmark"])
         found["profile"] = partial(measured.profile, records["benchmark"])
@@ -105,7 +110,10 @@ def main(argv=None, root=ROOT):
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if stale")
     parser.add_argument("--list", action="store_true", help="print the names, with their figures")
     args = parser.parse_args(argv)
-    made, figures = tables(root / "results"), Figures(root / "results")
+    try:
+        made, figures = tables(root / "results"), Figures(root / "results")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        sys.exit(f"pages.py: error: {root / 'results'}: {error}")
     if args.list:
         print(*(f"table {name}" for name in made), sep="\n")
         print(*(f"{name} {text}" for name, text in figures.all().items()), sep="\n")

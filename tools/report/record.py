@@ -1,7 +1,7 @@
 """
 Keeps what is worth keeping of a run of run_all.sh: figures, logs and predictions, no parameters.
 
-    python tools/report/record.py --data DIR --run RUN_DIR --recipe NAME --seed N --to RECORD_DIR
+    python tools/report/record.py --data DIR --run RUN_DIR --to RECORD_DIR
 
 RECORD_DIR then holds what tools/report/report.py needs; results/README.md explains its files. A
 row is VARIANT.nopretrain or VARIANT.pretrain. A record holds no line of the data, unless the data
@@ -16,6 +16,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -44,11 +45,20 @@ def logs_of(row):
     return {"finetune": f"{variant}.finetune.params", "pretrain": f"{row}.params"}
 
 
-def make_record(data, run, recipe, seed, to):
+def settings_of(run):
+    """(recipe, seed) of a run_all.sh's output folder. Raises InputError if it is none."""
+    found = re.match(r"recipe=(\w+) seed=(\d+) ", read_text(run / "settings"))
+    if found is None:
+        raise InputError(f"{run / 'settings'}: no recipe and seed; is it of run_all.sh?")
+    return found[1], int(found[2])
+
+
+def make_record(data, run, to):
     """
     Writes the record of the run in the folder `run` to the folder `to`. Raises InputError for
     files that are missing or do not belong together; `to` is then as it was.
     """
+    recipe, seed = settings_of(run)
     texts = {file: read_text(data / file) for file in SHA256}
     name, invented = name_of_data(data, texts)
     digests = digests_of(texts)
@@ -305,12 +315,10 @@ def main():
     parser = argparse.ArgumentParser(description="Keep what is worth keeping of a run_all.sh run.")
     parser.add_argument("--data", type=Path, required=True, help="folder of the four data files")
     parser.add_argument("--run", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--recipe", required=True)
-    parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--to", type=Path, required=True, help="folder of the record")
     args = parser.parse_args()
     try:
-        make_record(args.data, args.run, args.recipe, args.seed, args.to)
+        make_record(args.data, args.run, args.to)
     except (InputError, OSError) as error:
         fail("record.py", error)
     except (ValueError, LookupError, TypeError, AttributeError) as error:

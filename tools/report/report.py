@@ -47,8 +47,12 @@ def tables_of(runs, besides=None):
             name: partial(make, runs)
             for name, make in (run_tables.TABLES | answer_tables.TABLES).items()
         },
-        "finetuning_seeds": partial(measured.finetuning_seeds, tuned, runs),
-        "first_steps": partial(measured.first_steps, steps),
+        "finetuning_seeds": partial(
+            measured.with_machines, tuned, partial(measured.finetuning_seeds, tuned, runs)
+        ),
+        "first_steps": partial(
+            measured.with_machines, steps, partial(measured.first_steps, steps)
+        ),
         "first_losses": partial(measured.first_losses, steps),
     }
 
