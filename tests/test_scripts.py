@@ -196,9 +196,9 @@ def test_any_variant_of_the_list_can_be_chosen(project):
 @pytest.mark.slow
 def test_without_a_choice_the_variants_of_the_recipes_edition_run(project):
     """The real list: 2021 has the synthesizer, 2024 rope; all are offered."""
-    for name in ("attention", "recipe", "dataset", "salient_spans"):
+    for name in ("attention", "model", "fast/packing", "recipe", "dataset", "salient_spans"):
         name = f"src/{name}.py"
-        (project.root / name).parent.mkdir(exist_ok=True)
+        (project.root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, project.root / name)
     real = FAKE_PYTHON.replace(
         "*VARIANTS*) ", f'*VARIANTS*) exec {sys.executable} "$@" ;;\n    x) '
