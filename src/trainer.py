@@ -376,8 +376,9 @@ class Trainer:
     def _test_loss(self, gradient) -> float:
         """The mean over batches of the test loss, in nats; 0 if no batch has a target."""
         self.model.eval()
-        batches = [(x, y) for x, y in self._batches(self.test_dataset, 0) if count_targets(y)]
-        mean = sum(gradient.loss(x, y).item() for x, y in batches) / max(1, len(batches))
+        batches = self._batches(self.test_dataset, 0)
+        losses = [gradient.loss(x, y).item() for x, y in batches if count_targets(y)]
+        mean = sum(losses) / max(1, len(losses))
         self._check_finite("test loss", mean, self.step)
         return mean
 
