@@ -215,12 +215,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--micro_batch_size",
         type=whole_number(1),
         metavar="N",
-        help="rows of a batch in the model at once: saves memory; only the dropout masks change",
+        help="rows in the model at once: saves memory; changes dropout masks and rounding",
     )
     training.add_argument(
         "--compile",
         action="store_true",
-        help="for a GPU: torch.compile makes kernels for the model, a minute at the start",
+        help="for a GPU: torch.compile makes kernels for the model, which takes time at the start",
     )
     training.add_argument(
         "--resume_every",
@@ -236,7 +236,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--tb_log_dir",
         type=folder_to_write,
         metavar="FOLDER",
-        help="the same in a folder of your choice",
+        help="write loss and learning rate for TensorBoard to this folder",
     )
 
     parser = Parser(

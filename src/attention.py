@@ -17,18 +17,16 @@ can take it alone.
 Shapes: B batch, T positions, C = n_embd channels, nh heads, hs = C / nh channels of a head; S
 positions that are attended to, which is T unless a cache holds earlier ones.
 
-Every variant has forward(x, layer_past=None, rows=None):
+Every variant has forward(x), (B, T, C) → the same shape. It may take more:
 
-    x           (B, T, C) → the same shape
-    layer_past  None, or this layer's cache in decoding (fast.kv_cache.LayerKVCache): it holds keys
-                and values of earlier positions, and x has the new ones alone. Only where
-                supports_kv_cache is True
-    rows        None, or in training fast.packing.PackedRows: x is then (N, C), the rows' tokens
-                one after another without padding. Only where supports_packing is True
+    layer_past  in decoding this layer's cache (fast.kv_cache.LayerKVCache): it holds keys and
+                values of earlier positions, and x has the new ones alone
+    rows        in training fast.packing.PackedRows: x is then (N, C), the rows' tokens one after
+                another without padding
 
-and may have these class attributes, all without effect when left out:
+and have these class attributes, all without effect when left out:
 
-    supports_packing, supports_kv_cache   whether forward() takes rows and layer_past
+    supports_kv_cache, supports_packing   True: forward() takes layer_past, or rows
     learned_positions   False: the model adds no pos_emb to its embeddings
     has_bottleneck      True: the model has a bottleneck of few positions (model.DownProjectBlock)
     editions            the years of the course that ask for it: see Recipe.edition
@@ -57,7 +55,7 @@ class CausalSelfAttention(nn.Module):
         """
         super().__init__()
         self.n_head, self.max_positions = config.n_head, config.block_size
-        head_size(config)
+        hs = head_size(config)
         self.key = nn.Linear(config.n_embd, config.n_embd)
         self.query = nn.Linear(config.n_embd, config.n_embd)
         self.value = nn.Linear(config.n_embd, config.n_embd)
@@ -67,8 +65,7 @@ class CausalSelfAttention(nn.Module):
         self.register_buffer("mask", causal_mask(config.block_size))
         self.rotary = self.rotary or getattr(config, "rope", False)
         if self.rotary:
-            rope_cache = precompute_rotary_emb(head_size(config), config.block_size)
-            self.register_buffer("rope_cache", rope_cache)
+            self.register_buffer("rope_cache", precompute_rotary_emb(hs, config.block_size))
 
     def forward(self, x: torch.Tensor, layer_past=None, rows=None) -> torch.Tensor:
         """x (B, T, C) → (B, T, C), for every T up to block_size."""
@@ -224,7 +221,9 @@ def apply_rotary_emb(x: torch.Tensor, rope_cache: torch.Tensor) -> torch.Tensor:
     return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)  # pairs: (B, nh, T, hs / 2)
 
 
-def attention_mask(mask: torch.Tensor, S: int, max_positions: int, layer_past) -> torch.Tensor:
+def attention_mask(
+    mask: torch.Tensor, S: int, max_positions: int, layer_past=None
+) -> torch.Tensor:
     """
     Which of S positions each of T new ones may attend to: 1 or 0, (1 or B, 1, T, S). mask: see
     causal_mask(). Raises ValueError if S is above max_positions, the most that the attention can

@@ -136,9 +136,8 @@ class CharCorruptionDataset(Dataset):
         u_length, u_masked, u_round, u_place = np.asarray(draws).T
         whole, start = self._lengths[indices], self._starts[indices]
 
-        # 1. Truncate from the start, to any length from 4 to LONGEST: the name stands
-        #    first, and a window elsewhere would separate it from its facts. A shorter document
-        #    stays whole.
+        # 1. Keep the first 4 to self.longest characters: the name stands first, and a window
+        #    elsewhere would separate it from its facts. A shorter document stays whole.
         length = np.minimum(whole, 4 + np.floor(u_length * (self.longest - 3)).astype(int))
         # 2. Mask a span of 1 to length/2 - 1 characters: uniform, rounded up or down at random, a
         #    quarter on average for every length. (Below 4 characters there is no such range: 0 or

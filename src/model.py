@@ -56,10 +56,8 @@ class GPTConfig:
 
     def __setattr__(self, name, value):
         if name in self.SIZES:
-            fits, expected = (
-                is_number(value, Integral) and value >= 1,
-                "a whole number of at least 1",
-            )
+            fits = is_number(value, Integral) and value >= 1
+            expected = "a whole number of at least 1"
         elif name == "bottleneck_dim":
             fits = value is None or (is_number(value, Integral) and value >= 1)
             expected = "None or a whole number of at least 1"
@@ -68,8 +66,7 @@ class GPTConfig:
         elif name == "additive" or name in VARIANTS:
             fits, expected = isinstance(value, bool), "True or False"
         else:
-            known = [*self.SIZES, "bottleneck_dim", *self.RATES, "additive", *VARIANTS]
-            known = ", ".join(known)
+            known = ", ".join((*self.SIZES, *self.RATES, "bottleneck_dim", "additive", *VARIANTS))
             raise TypeError(f"GPTConfig: there is no setting {name!r}; there are {known}")
         if not fits:
             raise ValueError(f"GPTConfig: {name} is {value!r}; {expected} is expected")
@@ -134,7 +131,8 @@ def mlp(config: GPTConfig) -> nn.Sequential:
 class DownProjectBlock(nn.Module):
     """
     The perceiver's first layer (handout part g, 2023): m learned positions C read the text by
-    cross-attention. y = attention(norm(C) over x), then y + MLP(norm(y)). (B, T, C) → (B, m, C).
+    cross-attention. y = attention of queries from norm(C) to keys and values from x, then
+    y + MLP(norm(y)). (B, T, C) → (B, m, C).
     """
 
     def __init__(self, config: GPTConfig):
@@ -159,8 +157,8 @@ class DownProjectBlock(nn.Module):
 class UpProjectBlock(nn.Module):
     """
     The perceiver's last layer: the text reads the bottleneck by cross-attention.
-    x = x_input + attention(x_input over norm(y)), then x + MLP(norm(x)). (B, m, C), (B, T, C) →
-    (B, T, C).
+    x = x_input + attention of queries from x_input to keys and values from norm(y), then
+    x + MLP(norm(x)). (B, m, C), (B, T, C) → (B, T, C).
     """
 
     def __init__(self, config: GPTConfig):
@@ -269,9 +267,7 @@ class GPT(nn.Module):
             x_input = self._embed(idx)
             x = self.up_block(self.blocks(self.down_block(x_input)), x_input)
         elif kv_cache is None:
-            x = self._embed(idx)  # (B, T, C)
-            for block in self.blocks:
-                x = block(x)
+            x = self.blocks(self._embed(idx))  # (B, T, C)
         else:
             kv_cache.advance(T)
             self._check_positions(kv_cache.used)

@@ -3,8 +3,8 @@ Muon, the optimizer of pretraining by the recipe `recall` (Jordan et al. 2024,
 https://kellerjordan.github.io/posts/muon).
 
 AdamW scales each number of a gradient by itself. Muon treats a matrix as a whole: the update has
-the directions of the averaged gradient, all equally strong. What a few examples need, such as
-where one person was born, is then learned about as fast as what all of them need.
+the directions of the averaged gradient, all equally strong. So what a few examples need, such as
+where one person was born, counts as much as what all of them need.
 """
 
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """
-The sizes and hyperparameters of an experiment. COURSE is the assignment's recipe of 2021 to 2023,
-COURSE2024 that since 2024; QUICK is the small one of `run_all.sh --quick`; RECALL is ours, which
+The sizes and hyperparameters of an experiment. COURSE is the assignment's recipe, COURSE2024 the
+campus course's since 2024; QUICK is the small one of `run_all.sh --quick`; RECALL is ours, which
 recalls more with the course's model and files.
 """
 

@@ -79,22 +79,21 @@ class SalientSpanDataset(CharCorruptionDataset):
         """The ids of a heading, of what stands before the span, and of the span of document i."""
         at = int(u_heading * max(0, len(self._ids) - self.HEADING))
         heading = self._ids[at : at + self.HEADING - 1]
-        document, title = self._ids[self._starts[i] :], len(self._titles[i])
+        ids, title = self._ids[self._starts[i] :], self._titles[i]
         start, end = self._spans[i][int(u_span * len(self._spans[i]))]
-        text = document[:start]
+        text = ids[:start]
         if title and u_form < self.SHORT:
-            first = max(title + 1, start - int(u_before * (self.BEFORE + 1)))
-            between = self.data[i][first:start]
-            first += len(between) - len(between.lstrip())
-            pieces = document[:title], [self.stoi[" "]], document[first:start]
+            first = max(len(title) + 1, start - int(u_before * (self.BEFORE + 1)))
+            before = len(self.data[i][first:start].lstrip())
+            pieces = ids[: len(title)], [self.stoi[" "]], ids[start - before : start]
             text = np.concatenate(pieces)
-        return heading, text, document[start:end]
+        return heading, text, ids[start:end]
 
 
 def title_of(document: str) -> str:
     """
     What stands before the last ". " within the first 44 characters, usually the first sentence,
-    the person's name; "" if there is none.
+    the person's name; "" if there is none. The period of an initial, "J. ", does not count.
     """
     match = re.match(r"(.{,40}\w\w)\. ", document)
     return match[1] if match else ""
@@ -106,8 +105,8 @@ def salient_spans(text: str, title: str) -> list[tuple[int, int]]:
     the title as well, and a word at the text's end, which may be cut; where there is none, all
     words after the title.
     """
-    words = [word for word in re.finditer(r"[\w'’-]+", text) if len(title) < word.start()]
-    words = [word for word in words if word.end() < len(text)]
+    words = re.finditer(r"[\w'’-]+", text)
+    words = [word for word in words if len(title) < word.start() and word.end() < len(text)]
     spans = []
     for word in words:
         start, end = word.span()

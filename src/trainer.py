@@ -177,13 +177,12 @@ class Trainer:
             raise ValueError(
                 "TrainerConfig: several processes need a seed, to draw the same batches"
             )
-        self.tokens = 0  # target positions seen so far, the clock of the learning rate
         self.model = model.to(self.device)
 
     def _begin(self):
         self.epoch, self.step = 0, 0  # complete epochs, and steps of the one after them
         self.steps_per_epoch = math.ceil(len(self.train_dataset) / self.config.batch_size)
-        self.tokens = 0
+        self.tokens = 0  # target positions seen so far, the clock of the learning rate
         self.best_loss = math.inf
         self.log = LossLog()
         self.optimizer = make_optimizer(self.model, self.config, self.precision)
@@ -204,8 +203,9 @@ class Trainer:
         """
         config = self.config
         self._begin()
-        settings = self.precision, config.micro_batch_size, config.compile
-        gradient = BatchGradient(self.model, self.device, *settings)
+        gradient = BatchGradient(
+            self.model, self.device, self.precision, config.micro_batch_size, config.compile
+        )
         with (
             self._one_line_errors(),
             gradient,
@@ -264,18 +264,16 @@ class Trainer:
         NotFiniteError for one that is not finite.
         """
         unread, self.unread = self.unread, []
-        if unread:
-            config, progress = self.config, self.progress
         for step, loss, norm, rate in unread:
-            loss = loss.item()
+            loss, progress, writer = loss.item(), self.progress, self.config.writer
             self._check_finite("loss", loss, step)
             self._check_finite("gradient", norm.item(), step)
             progress.advance(self.epoch + 1, loss, rate)
             is_last = progress.step == progress.steps
             self.log.add(progress.step, self.epoch + 1, loss, rate, is_last)
-            if config.writer is not None:
-                config.writer.add_scalar("train/loss", loss, progress.step)
-                config.writer.add_scalar("train/lr", rate, progress.step)
+            if writer is not None:
+                writer.add_scalar("train/loss", loss, progress.step)
+                writer.add_scalar("train/lr", rate, progress.step)
 
     def set_rate(self) -> float:
         """Gives the optimizer the learning rate for the tokens seen so far. Returns it."""

@@ -2,7 +2,7 @@
 Beam search: the most probable answer as a whole. Greedy decoding may miss it, since the best first
 character need not begin the best place.
 
-Shapes: Q prompts that are still searched, N = beam, V ids.
+Shapes: N unfinished answers of a prompt, at most `beam`; V ids.
 """
 
 import math
@@ -24,44 +24,38 @@ def beam_search(
     best = [([], -math.inf)] * len(next_ids)  # the complete answers so far, and log-probabilities
     # The most probable unfinished answer that was dropped because the beam was full.
     dropped = [-math.inf] * len(next_ids)
-    rows, beams = list(range(len(next_ids))), [([], 0.0) for _ in next_ids]  # unfinished answers
-    while rows:
-        logits = decoder.next_logits(next_ids)
+    # Of each prompt the unfinished answers; the decoder's rows are these, one after another.
+    beams = {prompt: [([], 0.0)] for prompt in range(len(next_ids))}
+    while beams:
         # On the CPU, since not every device has float64; the tensors are small.
-        V, scores = logits.size(-1), logits.log_softmax(dim=-1).cpu().double()
-        scores += scores.new_tensor([score for _, score in beams])[:, None]
-        prompts = sorted(set(rows))
-        slots = [  # of each decoder row: its prompt, and its number among the prompt's beams
-            (prompts.index(row), place - rows.index(row)) for place, row in enumerate(rows)
-        ]
-        table = scores.new_full((len(prompts), beam, V), -math.inf)  # (Q, N, V)
-        table[[prompt for prompt, _ in slots], [slot for _, slot in slots]] = scores
-        for place, (row, ended) in enumerate(zip(rows, scores[:, stop_id].tolist(), strict=True)):
-            if ended > best[row][1]:
-                best[row] = beams[place][0], ended
-        # One more than the beam, to know what is dropped. Complete answers are among them, and
-        # none is above `best`.
-        found = table.flatten(1).topk(min(beam + 1, beam * V), dim=1)
-        place_of = {slot: place for place, slot in enumerate(slots)}
-        next_ids, next_places, next_rows, next_beams = [], [], [], []
-        for prompt, row in enumerate(prompts):
-            values, indices = found.values[prompt].tolist(), found.indices[prompt].tolist()
-            dropped[row] = max([dropped[row], *values[beam:]])
+        log_probabilities = decoder.next_logits(next_ids).log_softmax(dim=-1).cpu().double()
+        next_ids, next_rows, next_beams, first = [], [], {}, 0
+        for prompt, answers in beams.items():
+            scores = log_probabilities[first : first + len(answers)]  # (N, V)
+            scores = scores + scores.new_tensor([score for _, score in answers])[:, None]
+            for (ids, _), ended in zip(answers, scores[:, stop_id].tolist(), strict=True):
+                if ended > best[prompt][1]:
+                    best[prompt] = ids, ended
+            # One more than the beam, to know what is dropped. Complete answers are among them, and
+            # none is above `best`.
+            found = scores.flatten().topk(min(beam + 1, scores.numel()))
+            values, indices = found.values.tolist(), found.indices.tolist()
+            dropped[prompt] = max([dropped[prompt], *values[beam:]])
             for value, index in zip(values[:beam], indices[:beam], strict=True):
-                if value <= best[row][1]:
+                if value <= best[prompt][1]:
                     break
-                place = place_of[prompt, index // V]
-                written = beams[place][0] + [index % V]
-                if len(written) == max_new[row]:
-                    best[row] = written, value
+                number, next_id = divmod(index, scores.size(1))
+                ids = answers[number][0] + [next_id]
+                if len(ids) == max_new[prompt]:
+                    best[prompt] = ids, value
                     break  # the others are less probable
-                next_ids.append(index % V)
-                next_places.append(place)
-                next_rows.append(row)
-                next_beams.append((written, value))
-        rows, beams = next_rows, next_beams
-        if rows:
-            decoder.take(next_places)
+                next_ids.append(next_id)
+                next_rows.append(first + number)
+                next_beams.setdefault(prompt, []).append((ids, value))
+            first += len(answers)
+        beams = next_beams
+        if beams:
+            decoder.take(next_rows)
     return [
         (ids, log_probability, log_probability >= bound)
         for (ids, log_probability), bound in zip(best, dropped, strict=True)

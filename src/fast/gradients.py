@@ -89,7 +89,7 @@ class BatchGradient:
         for parameter in self.parameters:
             parameter.grad = None
         targets = count_targets(y)
-        whole, x, y = x, x[self.rank :: self.processes], y[self.rank :: self.processes]
+        x, y = x[self.rank :: self.processes], y[self.rank :: self.processes]
         tokens = None if self.compiled else TOKENS_AT_ONCE.get(self.device.type)
         groups = group_by_length(y, tokens, self.micro_batch_size)
         micro_batches = [(x[rows], y[rows]) for rows in groups]
@@ -110,7 +110,7 @@ class BatchGradient:
         if targets and not micro_batches:
             # This process has nothing to do, but the others wait for its gradients: it sends
             # zeros.
-            micro_batches = [(torch.ones_like(whole[:1]), torch.ones_like(whole[:1]))]
+            micro_batches = [(x.new_ones(1, x.size(1)), y.new_ones(1, y.size(1)))]
             targets = math.inf
         total = torch.zeros((), device=self.device)
         for number, (micro_x, micro_y) in enumerate(micro_batches):
@@ -134,16 +134,16 @@ class BatchGradient:
     def loss(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The model's mean loss over the targets of x and y (B, T) on the CPU, a scalar."""
         if self.packs:
-            y = PackedRows(y, unwrap(self.model).max_positions, self.device)
-            x = y.ids(x)
+            rows = PackedRows(y, unwrap(self.model).max_positions, self.device)
+            inputs, settings = (rows.ids(x), rows), {"loss_only": True}
         else:
-            x, y = send(x, self.device), send(y, self.device)
+            inputs, settings = (send(x, self.device), send(y, self.device)), {}
         rounded = contextlib.nullcontext()
         if self.precision != torch.float32:
             # Each weight is used once in a micro-batch: autocast need not keep its rounded copy.
             rounded = torch.autocast(self.device.type, self.precision, cache_enabled=False)
         with rounded:
-            return self.wrapped(x, y, **({"loss_only": True} if self.packs else {}))[1]
+            return self.wrapped(*inputs, **settings)[1]
 
     def _side_by_side(self, micro_batches, targets, seed):
         """
