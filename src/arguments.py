@@ -117,18 +117,24 @@ WORDS = ("--function", "--variant", "--pretrain_corpus_path")
 def without_flags(arguments: list[str]) -> list[str]:
     """
     Arguments in which WORDS are flags, as they are here: ["--function=pretrain", "--variant=rope",
-    …] → ["pretrain", "rope", …].
+    …] → ["pretrain", "rope", …]. Without that edition's flags that there are not here.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in WORDS:
+    for name in (*WORDS, "--backend"):
         parser.add_argument(name)
-    flags, rest = parser.parse_known_args(arguments)
-    words = vars(flags)
-    for name in words:
-        if words[name] is None:  # given as a word, or not at all
+    for name in ("--compile", "--no-compile"):
+        parser.add_argument(name, action="store_true")
+    found, rest = parser.parse_known_args(arguments)
+    words = []
+    for name in WORDS:
+        word = getattr(found, name.removeprefix("--"))
+        if word is None:  # given as a word, or not at all
             is_word = rest and not rest[0].startswith("-")
-            words[name] = rest.pop(0) if is_word else name.upper()
-    return [*words.values(), *rest]
+            word = rest.pop(0) if is_word else name.removeprefix("--").upper()
+        words.append(word)
+    if found.compile and words[0] != "evaluate":
+        rest.append("--compile")
+    return [*words, *rest]
 
 
 def check_flags(parser: Parser, functions: dict[str, Parser], arguments: list[str]) -> None:
@@ -304,6 +310,8 @@ def settle_tensorboard(parser: argparse.ArgumentParser, args: argparse.Namespace
         return
     if args.tb_log_dir is not None:
         parser.error("--tb_log_dir and --tb_expt_name name two folders; give one of them")
+    if not args.tb_expt_name or os.path.basename(args.tb_expt_name) != args.tb_expt_name:
+        parser.error(f"--tb_expt_name: {args.tb_expt_name!r}: a name, not a path, is expected")
     try:
         args.tb_log_dir = folder_to_write(expt_folder(args))
     except argparse.ArgumentTypeError as error:
@@ -329,7 +337,9 @@ def expt_folder(args: argparse.Namespace) -> str:
     """
     recipe = RECIPES[args.recipe]
     pretrain_lr = args.pretrain_lr or recipe.pretrain.learning_rate
-    finetune_lr = args.finetune_lr or recipe.finetune.learning_rate
+    from_scratch = args.function == "finetune" and args.reading_params_path is None
+    finetune = recipe.finetune_without_pretraining if from_scratch else recipe.finetune
+    finetune_lr = args.finetune_lr or finetune.learning_rate
     model = args.variant
     if args.bottleneck_dim is not None:
         model += f"_{args.bottleneck_dim}"

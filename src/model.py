@@ -64,7 +64,8 @@ class GPTConfig:
         elif name in self.RATES:
             fits, expected = is_number(value, Real) and 0 <= value < 1, "a probability in [0, 1)"
         elif name == "additive" or name in VARIANTS:
-            fits, expected = isinstance(value, bool), "True or False"
+            fits, expected = value in (True, False, None), "True or False"  # and so 1, 0
+            value = bool(value) if fits else value
         else:
             known = ", ".join((*self.SIZES, *self.RATES, "bottleneck_dim", "additive", *VARIANTS))
             raise TypeError(f"GPTConfig: there is no setting {name!r}; there are {known}")

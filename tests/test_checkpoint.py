@@ -221,6 +221,14 @@ def test_a_file_of_another_size_is_refused_with_a_hint(variant, changes, parts, 
     assert asked == [(visible | changes, visible)]
 
 
+@pytest.mark.parametrize("variant, name", [("perceiver", "down_block.C"), ("rope", "rope_cache")])
+def test_a_file_without_what_makes_its_variant_is_not_called_another(variant, name, path):
+    """As copies save it in which C is no parameter, or the buffer is not persistent."""
+    model = gpt(variant)
+    torch.save({key: one for key, one in copied(model).items() if not key.endswith(name)}, path)
+    refused(model, path, "lacks", name)
+
+
 def test_sizes_of_what_is_no_gpt_are_unknown():
     state = gpt().state_dict()
     for name in ("pos_emb", "tok_emb.weight"):

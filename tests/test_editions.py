@@ -170,6 +170,22 @@ def test_a_flag_in_place_of_a_word_is_answered_with_the_line_to_type(capsys):
 
 
 @pytest.mark.parametrize(
+    "flags", ["--no-compile --backend=inductor", "--compile --backend aot_eager"]
+)
+def test_the_line_to_type_has_no_flag_that_is_refused(flags, capsys):
+    """The professional edition's compiler flags."""
+    some_params()
+    words = "--variant=vanilla --pretrain_corpus_path=wiki.txt"
+    for command in (PRETRAIN, FINETUNE, EVALUATE):
+        function, _, _, *rest = command.split()
+        line = refused(capsys, f"{flags} --function={function} {words} {' '.join(rest)}")
+        typed = shlex.split(line.partition("python src/run.py ")[2])
+        args = parse_arguments(typed)
+        compiles = function != "evaluate" and flags.startswith("--compile")
+        assert args.function == function and getattr(args, "compile", False) == compiles
+
+
+@pytest.mark.parametrize(
     "command, expected",
     [
         (PRETRAIN, "expt/pretrain/run_vanilla_pt_lr_0.006000_ft_lr_0.000600"),
@@ -181,14 +197,22 @@ def test_a_flag_in_place_of_a_word_is_answered_with_the_line_to_type(capsys):
             PRETRAIN.replace("vanilla", "perceiver") + " --bottleneck_dim 8 --pretrain_lr 1",
             "expt/pretrain/run_perceiver_8_pt_lr_1.000000_ft_lr_0.000600",
         ),
+        (
+            "finetune rope wiki.txt --writing_params_path a.params"
+            " --finetune_corpus_path birth_dev.tsv --recipe recall",
+            "expt/finetune/run_rope_pt_lr_0.002000_ft_lr_0.000600",
+        ),
     ],
 )
 def test_the_courses_folder_for_tensorboard(command, expected, capsys, monkeypatch):
     monkeypatch.setitem(run.RECIPES, "course", recipe.COURSE)
+    monkeypatch.setitem(run.RECIPES, "recall", recipe.RECALL)
     args = parse_arguments(shlex.split(command + " --tb_expt_name run"))
     assert args.tb_log_dir == os.path.join(*expected.split("/"))
     assert parse_arguments(shlex.split(command)).tb_log_dir is None
     refused(capsys, command + " --tb_expt_name run --tb_log_dir logs", "--tb_log_dir")
+    for name in ("''", "../run", "a/b"):
+        refused(capsys, f"{command} --tb_expt_name {name}", "--tb_expt_name")
     with open("expt", "w"):
         pass
     refused(capsys, command + " --tb_expt_name run", "--tb_expt_name", "expt")

@@ -254,7 +254,7 @@ BAD_VALUES = {
     ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"): (0, -1, 2.0, "8", True, None),
     ("embd_pdrop", "resid_pdrop", "attn_pdrop"): (1, 1.5, -0.1, "0.1", False, None, math.nan),
     ("bottleneck_dim",): (0, -1, 2.0, "8", True),
-    ("additive", *VARIANTS): (1, "True", None, np.True_),
+    tuple(VARIANTS): (2, "True", ""),
 }
 
 
@@ -264,6 +264,14 @@ def test_values_out_of_range_or_of_another_type_are_refused(names):
         for value in BAD_VALUES[names]:
             with pytest.raises(ValueError, match=f"{name} is "):
                 GPTConfig(**{"vocab_size": 12, "block_size": 8, name: value})
+
+
+@pytest.mark.parametrize("value", [True, 1, np.True_, False, 0, np.False_, None])
+def test_a_flag_may_be_anything_that_means_true_or_false(value):
+    """As in the course's code."""
+    config = GPTConfig(12, 8, rope=value, n_layer=1, n_head=1, n_embd=2)
+    assert config.rope is bool(value)
+    assert type(GPT(config).blocks[0].attn) is VARIANTS["rope" if value else "vanilla"]
 
 
 @pytest.mark.parametrize(

@@ -50,8 +50,25 @@ def test_cross_attention_is_the_references(S, T):
     ours, theirs = attention(x_kv, x_q), reference.cross_attention(x_kv, x_q, params, NH)
     assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
     same_gradients(ours, theirs, [x_kv, x_q, *params.values()], [x_kv, x_q, *params.values()])
-    one = attention(x_kv, x_q[:1])  # the same queries for every row
-    assert_close(one, attention(x_kv, x_q[:1].expand(2, -1, -1)))
+
+
+def test_cross_attention_takes_one_row_with_many():
+    """Of keys, or of queries: as if it were repeated."""
+    attention = exact(CausalCrossAttention)
+    many, one = (torch.randn(rows, 5, C, dtype=torch.float64) for rows in (3, 1))
+    for x_kv, x_q in ((many, one), (one, many)):
+        whole = attention(x_kv.expand(3, -1, -1), x_q.expand(3, -1, -1))
+        assert_close(attention(x_kv, x_q), whole)
+
+
+def test_cross_attention_names_its_most_positions():
+    attention, long = (
+        exact(CausalCrossAttention),
+        torch.zeros(1, BLOCK + 1, C, dtype=torch.float64),
+    )
+    for x_kv, x_q in ((long, long[:, :2]), (long[:, :2], long)):
+        with pytest.raises(ValueError, match=rf"\b{BLOCK + 1}\b.*\b{BLOCK}\b"):
+            attention(x_kv, x_q)
 
 
 def test_cross_attention_of_a_text_to_itself_is_self_attention():

@@ -85,6 +85,15 @@ def test_the_type_stays_and_rows_may_have_positions_of_their_own(dtype):
         assert torch.equal(found[row], alone[0])
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_a_whole_model_may_have_another_type(dtype):
+    attention = RotaryAttention(SimpleNamespace(**SIZES, attn_pdrop=0, resid_pdrop=0))
+    x = torch.randn(2, 9, 8)
+    found = attention.to(dtype)(x.to(dtype))
+    assert found.dtype == dtype
+    assert_close(found.float(), attention.float()(x), rtol=0.05, atol=0.05)
+
+
 def test_a_score_depends_on_the_distance_alone():
     cache, (q, k) = exact_cache(6, 40), torch.randn(2, 6, dtype=torch.float64)
 

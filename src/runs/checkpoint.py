@@ -101,7 +101,7 @@ def load_params(
         if not name.endswith(CONSTANTS):
             continue
         constant = expected[own[name]]
-        if not torch.allclose(state[name].to(constant), constant, atol=1e-3):
+        if not torch.allclose(state[name].to(constant), constant, atol=0.01):  # as in bfloat16
             note(f"warning: {path}: {name} holds other numbers than this code's")
             break
     unwrap(model).load_state_dict({own[name]: tensor for name, tensor in state.items()})
@@ -246,27 +246,31 @@ def sizes_of(state: State) -> dict[str, int]:
         "n_layer": len(layers),
         "n_embd": tokens.shape[1],
     }
-    if bottleneck is not None and bottleneck.dim() == 3:
+    if first_attention(state).startswith("down_block"):
         sizes["n_layer"] += 2
+    if bottleneck is not None and bottleneck.dim() == 3:
         sizes["bottleneck_dim"] = bottleneck.shape[1]
     return sizes
 
 
 def first_attention(state: State) -> str:
     """What the names of a GPT's first attention begin with."""
-    return "down_block.attn." if "down_block.C" in state else "blocks.0.attn."
+    perceiver = "down_block.attn."
+    return perceiver if any(name.startswith(perceiver) for name in state) else "blocks.0.attn."
 
 
 def variant_of_state(state: State) -> str | None:
     """The attention variant whose tensors a GPT's state dict has; None if it is none of them."""
-    first, has_bottleneck = first_attention(state), "down_block.C" in state
+    first = first_attention(state)
+    model = first.startswith("down_block"), "pos_emb" in state
     names = {name.removeprefix(first) for name in state if name.startswith(first)}
     smallest = SimpleNamespace(n_embd=2, n_head=1, block_size=2, attn_pdrop=0.0, resid_pdrop=0.0)
     # fork_rng gives the random numbers back. torch's meta device would draw none, but loads
     # slowly.
     with torch.random.fork_rng(devices=[]):
         for variant, attention in VARIANTS.items():
-            if getattr(attention, "has_bottleneck", False) != has_bottleneck:
+            bottleneck = getattr(attention, "has_bottleneck", False)
+            if (bottleneck, getattr(attention, "learned_positions", True)) != model:
                 continue
             with contextlib.suppress(Exception):  # one that takes larger sizes only
                 if names == set(attention(smallest).state_dict()):
