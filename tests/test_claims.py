@@ -282,8 +282,11 @@ def first_steps():
 
 def test_in_float32_each_step_is_the_baselines_up_to_rounding(first_steps):
     for one in first_steps.values():
-        assert max(one["in_each_step"]["float32"]["losses"]) < 2e-6
-        assert max(one["in_each_step"]["float32"]["gradients"]) < 1e-5
+        float32 = one["in_each_step"]["float32"]
+        assert max(float32["losses"]) < 2e-6
+        assert statistics.median(float32["gradients"]) < 1e-6
+        # In rope's third step the baseline's own gradient is as far from that in float64.
+        assert max(float32["gradients"]) < 5e-5
 
 
 def test_rounding_grows_where_the_loss_jumps_and_in_the_baseline_as_well(first_steps):
