@@ -291,6 +291,14 @@ def test_values_at_the_edge_and_numpys_are_taken(name, value):
     assert getattr(config, name) == value
 
 
+def test_all_variants_are_packed_and_all_but_the_perceiver_have_a_cache():
+    """No result shows it; without them training and answers are slow."""
+    for variant in ("vanilla", "synthesizer", "rope", "perceiver"):
+        model = make_gpt(variant, SIZES)
+        assert model.supports_packing is True
+        assert model.supports_kv_cache is (variant != "perceiver")
+
+
 def test_a_flag_set_after_construction_takes_effect():
     """The course's run.py does `mconf.synthesizer = True`."""
     config = GPTConfig(**SIZES)

@@ -193,6 +193,20 @@ def test_a_bottleneck_that_cannot_be_is_refused():
     assert len(make_gpt("perceiver", {**SIZES, "n_layer": 2}).blocks) == 0
 
 
+@pytest.mark.parametrize("block_size, m", [(8, 8), (32, 32), (40, 32)])
+def test_the_default_bottleneck_is_32_or_the_whole_block(block_size, m):
+    config = GPTConfig(12, block_size, n_layer=2, n_head=1, n_embd=4, perceiver=True)
+    assert GPT(config).down_block.C.size(1) == m
+
+
+@pytest.mark.parametrize("rate", ["attn_pdrop", "resid_pdrop"])
+def test_cross_attention_has_dropout(rate):
+    attention = exact(CausalCrossAttention, **{rate: 0.5})
+    x = torch.randn(2, 5, C, dtype=torch.float64)
+    assert not torch.equal(attention(x, x), attention(x, x))
+    assert torch.equal(attention.eval()(x, x), attention(x, x))
+
+
 def test_a_cache_is_refused():
     from fast.kv_cache import KVCache
 

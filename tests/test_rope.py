@@ -80,6 +80,9 @@ def test_the_type_stays_and_rows_may_have_positions_of_their_own(dtype):
     positions = torch.tensor([[0, 1, 2, 3], [5, 6, 7, 8]])
     found = apply_rotary_emb(x, cache[positions][:, None])
     assert found.dtype == dtype and found.shape == x.shape
+    precise = torch.float64 if dtype == torch.float64 else torch.float32  # angles of float32
+    same = apply_rotary_emb(x.to(precise), cache.to(precise)[positions][:, None])
+    assert torch.equal(found, same.to(dtype))
     for row, first in enumerate((0, 5)):
         alone = apply_rotary_emb(x[row : row + 1], cache[first : first + 4])
         assert torch.equal(found[row], alone[0])
