@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import itertools
 import math
 import os
 import re
@@ -125,28 +126,39 @@ def without_flags(arguments: list[str]) -> list[str]:
     for name in ("--compile", "--no-compile"):
         parser.add_argument(name, action="store_true")
     found, rest = parser.parse_known_args(arguments)
+    given_twice = len([*itertools.takewhile(is_word, rest)]) >= len(WORDS)
     words = []
     for name in WORDS:
         word = getattr(found, name.removeprefix("--"))
-        if word is None:  # given as a word, or not at all
-            is_word = rest and not rest[0].startswith("-")
-            word = rest.pop(0) if is_word else name.removeprefix("--").upper()
-        words.append(word)
+        if is_word(*rest[:1]) and (word is None or given_twice):
+            first = rest.pop(0)
+            word = word or first
+        words.append(word or name.removeprefix("--").upper())
     if found.compile and words[0] != "evaluate":
         rest.append("--compile")
     return [*words, *rest]
 
 
+def is_word(argument: str = "-") -> bool:
+    return not argument.startswith("-")
+
+
 def check_flags(parser: Parser, functions: dict[str, Parser], arguments: list[str]) -> None:
     """Ends the process with one line for a flag that does not exist, or is another function's."""
     function = next((word for word in arguments if word in functions), None)
-    known = functions[function]._option_string_actions if function else {}
+    flags = {name: parser._option_string_actions for name, parser in functions.items()}
+    known = flags.get(function, {})
     for word in arguments:
         flag = word.partition("=")[0]
         if function is None or flag in known or not re.fullmatch(r"--?[A-Za-z_-]{2,}", flag):
             continue
+        owners = [name for name in flags if flag in flags[name]]
         close = difflib.get_close_matches(flag, known, 1)
-        hint = f"did you mean {close[0]}?" if close else f"see run.py {function} --help"
+        hint = f"see run.py {function} --help"
+        if owners:
+            hint = f"it belongs to {' and '.join(owners)}"
+        elif close and not flag.startswith("--no-"):
+            hint = f"did you mean {close[0]}?"
         parser.exit(2, f"run.py: error: {flag} is no flag of {function}; {hint}\n")
 
 

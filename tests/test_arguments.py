@@ -145,7 +145,12 @@ def test_a_folder_for_events_that_cannot_be_made(folder, capsys, path):
     ],
 )
 def test_a_flag_of_another_function_is_refused(capsys, command, flags):
-    refused(capsys, f"{command} {flags}", flags.split()[0])
+    line = refused(capsys, f"{command} {flags}", flags.split()[0])
+    assert line.count("--") == 1  # no other flag is advised
+
+
+def test_the_opposite_of_a_flag_is_not_advised(capsys):
+    assert refused(capsys, f"{PRETRAIN} --no-compile", "--no-compile").count("compile") == 1
 
 
 EVERYWHERE = ["--seed -1", "--seed 4294967296", "--seed x", "--recipe slow", "--unknown"]

@@ -163,6 +163,8 @@ def test_a_flag_in_place_of_a_word_is_answered_with_the_line_to_type(capsys):
         "--variant rope --function pretrain --pretrain_corpus_path wiki.txt",
         "pretrain --variant=rope wiki.txt",
         "pretrain rope --pretrain_corpus_path=wiki.txt",
+        "pretrain rope wiki.txt --function=pretrain",
+        "pretrain vanilla wiki.txt --variant=rope",
     ):
         line = refused(capsys, f"{words} {rest}")
         typed = shlex.split(line.partition("python src/run.py ")[2])

@@ -2,12 +2,14 @@
 
 import io
 import signal
+import subprocess
 import sys
 import threading
 
 import pytest
 import torch
 
+from conftest import ROOT
 from resuming import Events, copied, die, interrupt, keeper, new_trainer
 from runs import resume
 from runs.resume import Stopped
@@ -36,6 +38,33 @@ def test_a_second_signal_acts_at_once(tmp_path, first):
     with pytest.raises(KeyboardInterrupt) as caught:
         new_trainer(writer=Events(4, twice)).train(keeper(tmp_path))
     assert not isinstance(caught.value, Stopped)
+    assert torch.load(tmp_path / "run", weights_only=True)["trainer"]["step"] == 0
+
+
+TWO_AT_ONCE = """
+import signal, sys, threading
+from pathlib import Path
+sys.path[:0] = sys.argv[2:]
+from resuming import Events, keeper, new_trainer
+
+def both():
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    for number in numbers:
+        signal.pthread_kill(threading.main_thread().ident, number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+new_trainer(writer=Events(4, both)).train(keeper(Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="this system has no pthread_kill")
+def test_of_two_signals_at_once_the_second_acts(tmp_path):
+    """The second waits already when the first is noted. A traceback would say that it got lost."""
+    folders = [str(ROOT / name) for name in ("tests", "src")]
+    words = [sys.executable, "-c", TWO_AT_ONCE, tmp_path, *folders]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == -signal.SIGTERM and "Traceback" not in done.stderr
     assert torch.load(tmp_path / "run", weights_only=True)["trainer"]["step"] == 0
 
 

@@ -216,6 +216,10 @@ class Checkpointer:
         before = {}
 
         def notice(number, frame):
+            if self._stop is not None:
+                restore_handlers()
+                signal.raise_signal(number)
+                return
             self._stop = number
             if self.first:
                 # Not by print(), which may be what the signal has interrupted.
@@ -223,7 +227,6 @@ class Checkpointer:
                     os.write(
                         sys.stderr.fileno(), b"\nstopping after this step (once more: at once)\n"
                     )
-            restore_handlers()
 
         def restore_handlers():
             while before:
