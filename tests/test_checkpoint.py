@@ -229,6 +229,12 @@ def test_a_file_without_what_makes_its_variant_is_not_called_another(variant, na
     refused(model, path, "lacks", name)
 
 
+def test_a_perceiver_of_two_layers_is_named(path):
+    """It has no block between its first and last."""
+    save_params(gpt("perceiver", n_layer=2), path)
+    refused(gpt(), path, "perceiver", "vanilla")
+
+
 def test_sizes_of_what_is_no_gpt_are_unknown():
     state = gpt().state_dict()
     for name in ("pos_emb", "tok_emb.weight"):

@@ -217,9 +217,11 @@ def test_a_cache_is_refused():
 
 def test_a_graders_own_config_will_do():
     """It has no more than sizes, rates and the flags."""
-    config = SimpleNamespace(**SIZES, bottleneck_dim=M, perceiver=True)
+    config = SimpleNamespace(**SIZES, perceiver=True)
     for rate in ("embd_pdrop", "resid_pdrop", "attn_pdrop"):
         setattr(config, rate, 0.0)
+    assert DownProjectBlock(config).C.size(1) == BLOCK
+    config.bottleneck_dim = M
     x = torch.randn(2, 5, C)
     y = DownProjectBlock(config)(x)
     assert UpProjectBlock(config)(y, x_input=x).shape == x.shape
