@@ -126,21 +126,19 @@ def without_flags(arguments: list[str]) -> list[str]:
     for name in ("--compile", "--no-compile"):
         parser.add_argument(name, action="store_true")
     found, rest = parser.parse_known_args(arguments)
-    given_twice = len([*itertools.takewhile(is_word, rest)]) >= len(WORDS)
+    leading = [*itertools.takewhile(lambda argument: not argument.startswith("-"), rest)]
+    rest = rest[len(leading) :]
+    given_twice = len(leading) >= len(WORDS)
     words = []
     for name in WORDS:
         word = getattr(found, name.removeprefix("--"))
-        if is_word(*rest[:1]) and (word is None or given_twice):
-            first = rest.pop(0)
+        if leading and (word is None or given_twice):
+            first = leading.pop(0)
             word = word or first
         words.append(word or name.removeprefix("--").upper())
     if found.compile and words[0] != "evaluate":
         rest.append("--compile")
-    return [*words, *rest]
-
-
-def is_word(argument: str = "-") -> bool:
-    return not argument.startswith("-")
+    return [*words, *leading, *rest]
 
 
 def check_flags(parser: Parser, functions: dict[str, Parser], arguments: list[str]) -> None:
